@@ -201,6 +201,25 @@ def test_runs_that_diverged_are_told_before_the_results_are_frozen(panel, taught
     assert "Diverged, which counts as higher: B on 2 of 2 seeds." in panel.on_ask(taught, TEACHER)[panel.panel]
 
 
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ([None], "diverged in each run"),
+        ([None, None], "diverged in each run"),
+        ([2.5], "one run, so no mean"),
+        ([2.5, None], "one of 2 runs did not diverge, so no mean"),
+        ([2.5, 2.4, None], "mean with 95 % interval of the 2 that did not diverge"),
+        ([2.5, 2.4], "mean with 95 % interval"),
+    ],
+)
+def test_the_key_of_the_curves_names_both_sides_and_says_of_which_runs_they_are(panel, taught, losses, words):
+    for number, of_b in enumerate(losses):
+        train_one(panel, taught, number, (2.0, of_b))
+    lines = panel.on_ask(taught, TEACHER)[panel.chart]["lines"]
+    a, b = (one["name"] for one in lines if "faint" not in one)
+    assert a.startswith("A: ") and b.startswith("B: ") and b.endswith(f", {words}")
+
+
 def test_what_the_link_of_a_question_hides_is_hidden_from_students_until_the_next(panel, taught):
     locked, notice = panel.train.locked, panel.link.notice
     for link, hidden in (("?steps=20&b.norm=none&hide=seed,steps", ["seed", "steps"]), ("?steps=20&b.norm=none", [])):

@@ -7,7 +7,9 @@ import pytest
 
 from lessons_at_hand import REQUEST, STEPS, Pupil, finished, learn_tab, make_short
 from support import EVIL, GRADIO, wait_for
+from tlab.judging.one_run import PAIRS
 from tlab.ui.inspection.process import Inspector
+from tlab.ui.lessons.facts import RunFacts
 from tlab.ui.lessons.lesson import CHECK, DO, EXPLAIN, PREDICT, all_lessons
 from tlab.ui.lessons.sitting import read_open_lesson
 from tlab.ui.lessons.tasks import TrainTask
@@ -117,6 +119,26 @@ def test_another_loss_makes_another_answer_right(pupil, monkeypatch, loss, words
     monkeypatch.setattr(run.sides[0], "validation_loss", loss)
     sitting = pupil.sitting("loss", number_of("loss", "How much of it is knowledge?"), answers, kept)
     assert [words in sitting.step.choices[place].text for place in sitting.right] == [True]
+
+
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [(0.03, "less than all pairs"), (0.01, "about as much"), (-0.01, "about as much"), (-0.03, "more than pairs")],
+)
+def test_a_loss_that_no_eye_can_tell_from_that_of_pairs_is_about_as_good(pupil, monkeypatch, beside, words):
+    answers, kept = finished(pupil, "loss")
+    run = pupil.train(all_lessons()["loss"].steps[2].task)
+    monkeypatch.setattr(run.sides[0], "validation_loss", run.baselines[PAIRS] + beside)
+    sitting = pupil.sitting("loss", number_of("loss", "How much of it is knowledge?"), answers, kept)
+    assert [words in sitting.step.choices[place].text for place in sitting.right] == [True]
+
+
+@pytest.mark.parametrize("loss", [2.5149, 2.5151, 2.4949])
+def test_what_was_learned_is_the_difference_of_the_two_numbers_beside_it(pupil, monkeypatch, loss):
+    run = pupil.train(all_lessons()["loss"].steps[2].task)
+    monkeypatch.setattr(run.sides[0], "validation_loss", loss)
+    facts = RunFacts(run)
+    assert f"{facts.a.learned:.2f}" == f"{float(f'{facts.blind:.2f}') - float(f'{loss:.2f}'):.2f}"
 
 
 @pytest.mark.parametrize(("loss", "words"), [(1.0, "the part helps"), (9.0, "the part hurts")])

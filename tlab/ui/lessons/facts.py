@@ -51,7 +51,7 @@ class SideFacts:
             math.nan if side.accuracy is None else side.accuracy
         )  # share of right answers, of a text that asks
         self.first = side.curve.bins[0][0] if side.curve.bins else math.inf  # training loss of the first step
-        self.learned = blind - self.loss  # nats per token that it is better than a blind guess
+        self.learned = round(blind, 2) - round(self.loss, 2)  # nats per token, as one finds who subtracts what is shown
         self.side = side
 
     @property

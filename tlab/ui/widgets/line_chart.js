@@ -33,7 +33,7 @@ const drawLine = (context, line, faded) => {
   drawBand(context, placed(line.band, 2), placed(line.band), style, 0.16);
   polyline(context, placed(line.points), style, line.faint ? 1 : 2.2, DASHES[line.dash % DASHES.length]);
   for (const [x, y] of placed(line.dots)) {
-    drawDot(context, x, y, 4, style);
+    drawDot(context, x, y, 4, style, line.dash % 2 ? 3.5 : 0); // squares of B, as on Train
     outlineDot(context);
   }
   context.globalAlpha = 1;

@@ -18,7 +18,16 @@ from tlab.text.units import NATS_PER_TOKEN
 from tlab.ui.classroom.classroom import RoomState, Seat, may_count
 from tlab.ui.classroom.code import shown_code
 from tlab.ui.classroom.question import MAX_PREDICTED, SeedResult, question_job
-from tlab.ui.classroom.results import ClassResults, csv_of_class, is_right, lower_of, mean_by_step, results_of, side_of
+from tlab.ui.classroom.results import (
+    FEWEST_FOR_MEAN,
+    ClassResults,
+    csv_of_class,
+    is_right,
+    lower_of,
+    mean_by_step,
+    results_of,
+    side_of,
+)
 from tlab.ui.classroom.store import AnswerRow, QuestionRow
 from tlab.ui.diagram.view import changed_setting
 from tlab.ui.http_guard import HOSTS_VARIABLE
@@ -220,9 +229,20 @@ def class_curves(results: ClassResults | None) -> dict[str, Any]:
         found = mean_by_step([side.points for side in sides if side.loss is not None])
         points = [[step, round(one.mean, 4)] for step, one in found]
         band = [[step, round(one.low, 4), round(one.high, 4)] for step, one in found]
-        if points:
-            lines.append(line(f"{letter}: {label}, mean with 95 % interval", place, points, band=band, dash=place))
+        ended = sum(side.loss is not None for side in sides)
+        if sides:  # its thin curves are seen, so that the key has to name them
+            name = f"{letter}: {label}, {mean_words(ended, len(sides))}"
+            lines.append(line(name, place, points, band=band, dash=place))
     return lines_value(CURVES_TITLE, NATS_PER_TOKEN, lines, "The curves come with the first result.")
+
+
+def mean_words(ended: int, runs: int) -> str:
+    """Of what the thick curve of a side is the mean, if there is one: of those of its runs that did not diverge."""
+    if not ended:
+        return "diverged in each run"
+    if ended < FEWEST_FOR_MEAN:
+        return "one run, so no mean" if runs == 1 else f"one of {runs} runs did not diverge, so no mean"
+    return "mean with 95 % interval" + ("" if ended == runs else f" of the {ended} that did not diverge")
 
 
 # ------------------------------------------------------------------------------------------------ a student
