@@ -32,10 +32,12 @@ from tlab.cli.output import (
     LostOutputError,
     lasting_output,
     prepare_streams,
+    refuse_unknown_command,
     run_and_print,
     words_typed,
 )
 from tlab.cli.terminal import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from tlab.config import ConfigError
 from tlab.text.corpora import DEFAULT_CORPUS, CorpusError
 from tlab.training.config import TrainConfig
 
@@ -271,9 +273,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m sweeps") -> i
     argv = words_typed() if argv is None else list(argv)
     try:
         with lasting_output():
+            refuse_unknown_command(SUBCOMMANDS, argv, prog)
             command = tyro.cli(AnyCommand, prog=prog, description="Grids of training runs.", args=argv)  # type: ignore[call-overload]
             return run_and_print(partial(command.execute, argv), command.json)
-    except (GridError, StoreError, LockedError, FindingsError, CorpusError) as error:
+    except (ConfigError, GridError, StoreError, LockedError, FindingsError, CorpusError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except LostOutputError:

@@ -698,3 +698,17 @@ def test_probe_prints_its_definition_and_a_table(finished, capsys):
     assert capsys.readouterr().out.startswith("head,entropy,distance")
     assert main(["probe", "lens", str(finished), "--text", "the", "--place", "99"]) == 2
     assert "allowed are -3 to 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("trian", "tlab has no command 'trian'; it has train, .* Did you mean 'train'\\? See tlab --help"),
+        ("probe lenz", "tlab probe has no command 'lenz'; it has .*, lens, .* Did you mean 'lens'\\?"),
+        ("sweep stauts", "python -m sweeps has no command 'stauts'; .* Did you mean 'status'\\?"),
+        ("exercise zzz", "tlab exercise has no command 'zzz'; it has [^.]*\\. See tlab exercise --help"),
+    ],
+)
+def test_a_mistyped_command_is_told_what_there_is_and_what_was_meant(capsys, typed, words):
+    assert main(shlex.split(typed)) == 2
+    assert re.search(words, capsys.readouterr().err)

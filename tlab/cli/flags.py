@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, Union
 
-from tlab.cli.output import CommandResult, run_and_print
+from tlab.cli.output import CommandResult, refuse_unknown_command, run_and_print
 from tlab.config import Config, Option, chosen_from, field_types, option, options
 from tlab.generate import Sampling
 from tlab.nn.config import ModelConfig
@@ -209,8 +209,14 @@ class Command:
 def parse(
     commands: dict[str, Command], argv: Sequence[str], prog: str = "tlab", description: str = DESCRIPTION
 ) -> tuple[Command, Any]:
-    """The subcommand and its values; prints help or what is wrong, and exits, where there is nothing to run."""
+    """The subcommand and its values; prints help or what is wrong, and exits, where there is nothing to run.
+
+    Raises:
+        ConfigError: there is no such subcommand.
+    """
     import tyro
+
+    refuse_unknown_command(commands, argv, prog)
 
     choices, command_of = [], {}
     for name, command in commands.items():
