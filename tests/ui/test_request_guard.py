@@ -1,6 +1,7 @@
 """What stands before the handlers: large requests and nonsense are answered in words, and the log stays empty."""
 
 import asyncio
+import html
 
 import gradio as gr
 import pytest
@@ -158,6 +159,28 @@ def test_nonsense_is_refused_in_words_without_a_traceback():
         assert not refused.value.print_exception
         assert len(refused.value.message) > 15
     assert asyncio.run(demo.preprocess_data(function, [1, None], None)) == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0, 0.5, 1], "“Steps” is 0: it has to be at least 1 and at most 100,000."),
+        ([5, 2, 1], "“Dropout” is 2: it has to be at least 0 and at most 1."),
+        ([5, 0.5, -3], "“Seed” is -3: it has to be at least 0."),
+    ],
+)
+def test_a_number_that_is_out_of_bounds_is_named_with_what_it_may_be(values, words):
+    with gr.Blocks() as demo:
+        numbers = [
+            gr.Number(label="Steps", minimum=1, maximum=1e5),
+            gr.Slider(0, 1, label="Dropout"),
+            gr.Number(label="Seed", minimum=0),
+        ]
+        gr.Button().click(lambda *_: None, numbers)
+    refuse_quietly(demo)
+    with pytest.raises(gr.Error) as refused:
+        asyncio.run(demo.preprocess_data(demo.fns[0], values, None))
+    assert html.unescape(refused.value.message) == words
 
 
 def test_an_event_outside_of_the_queue_is_given_what_no_control_takes_and_finds_words_for_it():

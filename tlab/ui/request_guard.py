@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tlab.ui.runs.limits import Limits
 from tlab.ui.upload_folder import upload_folder
 from tlab.ui.widgets.component import error_toast
+from tlab.wording import listed
 
 BYTES_PER_CHARACTER = 4  # at most, in UTF-8
 MAX_SETTINGS_BYTES = 2**20  # what all other settings of a request may take together
@@ -140,6 +141,7 @@ def refuse_quietly(demo: gr.Blocks) -> None:
                 return await preprocess(unchecked, values, state, *args, **options)
         except gr.Error as error:
             words = UNKNOWN_CHOICE if "not in the list of choices" in error.message else error.message
+            words = beyond_words(block_fn.inputs, inputs, state) or words
             raise error_toast(ValueError(words)) from None
         except Exception:  # whatever Gradio makes of nonsense, and of paths that are not the visitor's
             raise error_toast(ValueError("A control was sent something that it does not take.")) from None
@@ -161,6 +163,20 @@ def present_choices(components: Sequence[Any], values: list[Any], state: Session
         if control is not component and not allowed and value not in [key for _, key in control.choices]:
             present[i] = control.value  # see `LightState`
     return present
+
+
+def beyond_words(components: Sequence[Any], values: Sequence[Any], state: SessionState | None) -> str:
+    """Which number lies outside of its bounds, and what these are; Gradio says no name. Nothing where none does."""
+    for component, value in zip(components, values, strict=False):
+        if not isinstance(component, (gr.Number, gr.Slider)) or not isinstance(value, (int, float)):
+            continue
+        control = component if state is None else state[component._id]
+        ends = {"at least": control.minimum, "at most": control.maximum}
+        low, high = (value if end is None else end for end in ends.values())
+        if not low <= value <= high:
+            allowed = listed([f"{which} {end:,.12g}" for which, end in ends.items() if end is not None])
+            return f"“{control.label}” is {value:g}: it has to be {allowed}."
+    return ""
 
 
 def is_report(component: Any, value: Any) -> bool:
