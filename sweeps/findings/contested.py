@@ -148,7 +148,8 @@ CONTESTED = {
             "Miller 2023, Attention Is Off By One; Kaul et al. 2024 (arXiv 2410.17174): from 65 to 3.3 %; OpenAI 2025, "
             "gpt-oss, for learned sinks",
             "Xiao et al. 2023 (arXiv 2309.17453): with softmax-plus-one the first tokens are still used; Gu et al. "
-            "2024 (arXiv 2410.10781): it is the normalization that makes the sink, which both keep",
+            "2024 (arXiv 2410.10781): it is the normalization over a row that makes the sink, and both keep a "
+            "denominator that all scores of a row share",
             shows_first_token=True,
         ),
         Contested(

@@ -49,7 +49,7 @@ MAX_REACH = 3.0  # of a line of predictions: times the median one, or the outcom
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 ONLY_HERE = (
     f"This address is of your own computer alone. For a room, start the lab with GRADIO_SERVER_NAME=0.0.0.0 and open "
-    f"this page by the computer's address in the network; a name of it has to be in {HOSTS_VARIABLE}."
+    f"this page by the computer's address in the network; a name that is not its own has to be in {HOSTS_VARIABLE}."
 )
 CURVES_TITLE = "Training loss, moving average"
 WHEN_ALL_PREDICT = "The predictions stand here when all who are in have predicted, or a run has ended."
