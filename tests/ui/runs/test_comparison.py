@@ -430,8 +430,54 @@ def test_the_lab_opens_with_what_five_seeds_say_of_pre_ln_and_post_ln_at_the_sta
     assert gradients.is_clear and gradients.found.low > 0 and gradients.phrase() in words
 
 
-def test_of_a_preset_that_changes_the_learning_rate_alone_the_first_step_is_the_same():
-    assert "A and B are alike" in parting_words(demo_run(PRESETS["Too fast"]))
+@pytest.mark.parametrize("preset", ["Too fast", "AdamW or SGD"])
+def test_where_the_first_step_is_the_same_the_update_that_it_makes_may_differ(preset):
+    words = parting_words(demo_run(PRESETS[preset]))
+    assert words.startswith(
+        "At the first step, before any update, A and B are alike. Their first update differs: the relative update of"
+    )
+
+
+def test_layers_of_models_of_two_depths_are_called_the_first_and_the_last():
+    run = made(("num_layers", 3))
+    for number, side in enumerate(run.sides):
+        rows = [PLAIN] * (2 + number)
+        loud = [*rows[:-1], PLAIN._replace(gradient_norm=5.0)] if number else rows
+        side.insights = [Insight(number, step, loud) for step in STEPS]
+        side.starts = [SeedStart(number, side.training.seed + more, loud) for more in range(1, OTHER_SEEDS + 1)]
+    words = parting_words(run)
+    assert "its gradient norm of the last layer is 5 times A's" in words and "layer 3" not in words
+    assert "in the first and the last layer, is larger than the largest" in words
+
+
+def test_a_single_layer_is_compared_with_the_last_one():
+    run = made(("num_layers", 1))
+    for number, side in enumerate(run.sides):
+        rows = [PLAIN] if number else [PLAIN._replace(stream_rms=90.0), PLAIN]
+        side.insights = [Insight(number, step, rows) for step in STEPS]
+    assert partings(*run.sides) == []
+
+
+def test_a_difference_that_is_sure_and_small_is_not_called_none():
+    run = with_starts(made(), lambda at: [PLAIN, PLAIN._replace(gradient_norm=1.1 + 0.001 * at)])
+    assert "5 seeds of each tell no large difference inside" in start_words(run)
+
+
+def test_a_first_step_that_overflows_in_a_seed_is_none():
+    run = with_starts(made(), lambda at: [PLAIN, PLAIN._replace(stream_rms=math.inf if at == 2 else 9.0)])
+    assert start_words(run) == ""
+
+
+@pytest.mark.parametrize("gap", [15.0, 100.0, 1e5])
+def test_a_loss_that_is_far_out_has_no_factor_of_endless_digits(gap):
+    words = verdict(validated(made(), 2.5, 2.5 + gap))
+    assert "gives the right token more than a million times the probability, as a geometric mean" in words
+
+
+def test_a_run_of_one_step_is_told_in_the_singular():
+    run = validated(made(None), 2.5, step=1)
+    run.baselines = {UNIFORM: 4.0, FREQUENCIES: 3.0, PAIRS: 2.4}
+    assert verdict(run).startswith("After 1 step the validation loss is")
 
 
 @pytest.mark.parametrize("name", SEED_RUNS)

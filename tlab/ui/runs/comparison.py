@@ -9,8 +9,9 @@ said to part inside only where they do so farther than any pair of the runs that
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -47,6 +48,8 @@ FEW_TOKENS = 4096
 """Of a validation part. Between parts of 512 tokens of one text the loss of a shipped model moved by 0.06 to 0.6 nats
 per token (standard deviation), and the difference of two by 0.04 to 0.5; between parts of 4,096 by 0.02 to 0.4."""
 MANY_TIMES = 100  # from here on two digits of a factor say enough
+MOST_TIMES = 10**6  # and beyond this none
+MAX_EXPONENT = 700.0  # that floats have room for
 MEASURED_PAIRS = 252  # of runs that differ in their seed alone
 LASTING = 3  # looked-at steps in a row, all in one direction, for which sides differ before they count as parted
 
@@ -79,10 +82,10 @@ class Parting(NamedTuple):
     a: float
     b: float
 
-    def phrase(self) -> str:
-        """The quantity, its layer and both values, for the middle of a sentence."""
+    def phrase(self, named: Callable[[int], str] = layer_name) -> str:
+        """The quantity, its layer as it is `named` and both values, for the middle of a sentence."""
         words = QUANTITIES[self.quantity].words
-        return f"the {words} of {layer_name(self.layer)} (A {short_number(self.a)}, B {short_number(self.b)})"
+        return f"the {words} of {named(self.layer)} (A {short_number(self.a)}, B {short_number(self.b)})"
 
 
 FOUND: WeakKeyDictionary[Run, tuple[list[int], list[Parting]]] = WeakKeyDictionary()
@@ -133,11 +136,24 @@ def partings_of(run: Run) -> list[Parting]:
 
 
 def compared_layers(rows: Sequence[dict[int, list]], steps: Sequence[int]) -> list[tuple[int, int]]:
-    """Pairs of layers of A and B: each with its like, or the first and the last where there are not as many."""
+    """Pairs of layers of A and B: each with its like, or the first and the last where there are not as many.
+
+    Of a single layer beside several the last is its like: the loss follows it.
+    """
     if not steps:
         return []
     a, b = (len(side[steps[0]]) for side in rows)
-    return [(layer, layer) for layer in range(a)] if a == b else [(0, 0), (a - 1, b - 1)]
+    if a == b:
+        return [(layer, layer) for layer in range(a)]
+    return [(a - 1, b - 1)] if 1 in (a, b) else [(0, 0), (a - 1, b - 1)]
+
+
+def layer_namer(run: Run) -> Callable[[int], str]:
+    """What the layers of B are called beside their like in A."""
+    a, b = (side.model.num_layers for side in run.sides)
+    if a == b:
+        return layer_name
+    return lambda layer: "the last layer" if layer == b - 1 else "the first layer"
 
 
 def first_lasting(distances: Sequence[float]) -> int | None:
@@ -172,16 +188,17 @@ class StartDifference(NamedTuple):
         """Whether no seed can have made it, and it is large enough to be named."""
         return self.found.excludes_zero and abs(self.found.mean) >= NAMED_FROM[self.quantity]
 
-    def phrase(self) -> str:
-        """What it is in B beside A, with its interval."""
+    def phrase(self, named: Callable[[int], str] = layer_name) -> str:
+        """What it is in B beside A, with its interval; the layer as it is `named`."""
         quantity = QUANTITIES[self.quantity]
         if quantity.as_ratio:
-            size, low, high = (short_number(math.exp(one), 2) for one in self.found[:3])
+            size, low, high = (short_number(math.exp(min(one, MAX_EXPONENT)), 2) for one in self.found[:3])
             beside = f"{size} times A's ({low} to {high})"
         else:
             gap, where = (self.found, "above") if self.found.mean > 0 else (self.found.times(-1), "below")
-            beside = f"{gap.mean:.2f} {where} A's ({gap.interval_words('.2f')})"
-        return f"its {quantity.words} of {layer_name(self.layer)} is {beside}"
+            digits = gap.specification(2)
+            beside = f"{gap.mean:{digits}} {where} A's ({gap.interval_words(digits)})"
+        return f"its {quantity.words} of {named(self.layer)} is {beside}"
 
 
 def start_differences(a: Side, b: Side) -> list[StartDifference]:
@@ -207,9 +224,10 @@ def start_differences(a: Side, b: Side) -> list[StartDifference]:
 
 
 def looks_at_start(side: Side) -> dict[int, list[LayerInsight]]:
-    """By seed, what went on in each layer of a side at its first step; a step that diverged has no layers."""
+    """By seed, what went on in each layer of a side at its first step; nothing of one that overflowed."""
     own = [(side.training.seed, look.layers) for look in side.insights if look.step == 1]
-    return dict([*own, *((start.seed, start.layers) for start in side.starts)])
+    looks = [*own, *((start.seed, start.layers) for start in side.starts)]
+    return {seed: layers for seed, layers in looks if all(map(math.isfinite, itertools.chain(*layers)))}
 
 
 def start_words(run: Run) -> str:
@@ -228,10 +246,12 @@ def start_words(run: Run) -> str:
         if (clear := [one for one in STARTS[run] if one.quantity == quantity and one.is_clear])
     ]
     if not named:
-        return f"At the first step, before any update, {seeds} of each tell no difference inside."
+        large = "large " if any(one.found.excludes_zero for one in STARTS[run]) else ""
+        return f"At the first step, before any update, {seeds} of each tell no {large}difference inside."
+    phrases = listed([one.phrase(layer_namer(run)) for one in named])
     return (
-        f"At the first step, before any update, B differs from A over {seeds}: "
-        f"{listed([one.phrase() for one in named])}; these are 95 % intervals that hold all at once."
+        f"At the first step, before any update, B differs from A over {seeds}: {phrases}. All {len(STARTS[run])} "
+        "intervals that were compared hold at once in 95 % of cases."
     )
 
 
@@ -239,31 +259,32 @@ def parting_words(run: Run) -> str:
     """Where inside the two models parted, and what followed; nothing for a run of one side."""
     if len(run.sides) < 2 or len(run.sides[0].insights) < LASTING:
         return ""
-    at_start = start_words(run)
+    at_start, named = start_words(run), layer_namer(run)
     found = partings_of(run)
     if not found:
         where = f"{at_start} While they train" if at_start else "Inside"
+        layers = "a layer that both have" if named is layer_name else "the first and the last layer"
         return (
             f"{where}, A and B have not parted by more than another seed alone made of other models: no difference "
-            f"that lasts, in a layer that both have, is larger than the largest in {MEASURED_PAIRS} measured pairs of "
-            "runs."
+            f"that lasts, in {layers}, is larger than the largest in {MEASURED_PAIRS} measured pairs of runs."
         )
-    if at_start:
-        found = [parting for parting in found if parting.step > 1]
-        if not found:
-            return at_start
-    from_start = [parting.phrase() for parting in found if parting.step == 1]
-    later = [f"{parting.phrase()} at step {parting.step:,}" for parting in found if parting.step > 1]
-    words = f"{at_start} " if at_start else ""
-    if from_start:
-        words = f"At the first step, A and B differ in {listed(from_start)}. "
-    if later:
-        words += f"While they train, they first part in {listed(later)}. "
-    each = "each of these" if len(found) > 1 else "this"
-    return words + (
-        f"Another seed alone changed {each} less, in all {MEASURED_PAIRS} pairs of runs that were measured; in a model "
-        f"unlike those it may change more."
-    )
+    if at_start:  # it tells more of the same
+        found = [parting for parting in found if parting.step > 1 or parting.quantity not in NAMED_FROM]
+    from_start = listed([parting.phrase(named) for parting in found if parting.step == 1])
+    later = listed([f"{parting.phrase(named)} at step {parting.step:,}" for parting in found if parting.step > 1])
+    first = "At the first step, A and B differ in"
+    sentences = [
+        at_start,
+        from_start and f"{'Their first update differs:' if at_start else first} {from_start}.",
+        later and f"While they train, they first part in {later}.",
+    ]
+    if found:
+        each = "each of these" if len(found) > 1 else "this"
+        sentences.append(
+            f"Another seed alone changed {each} less, in all {MEASURED_PAIRS} pairs of runs that were measured; in a "
+            "model unlike those it may change more."
+        )
+    return " ".join(filter(None, sentences))
 
 
 # --- the losses ---
@@ -308,7 +329,8 @@ def gap_words(run: Run, step: int, a: float, b: float) -> str:
     return (
         f"{after} the validation loss of {low.letter} ({low.label}) is {in_both_units(run, gap)} lower "
         f"than that of {high.letter} ({high.label}).{beside} {low.letter} gives the right token "
-        f"{times_words(math.exp(gap))}, as a geometric mean. One run of each names no winner, but another seed alone "
+        f"{times_words(math.exp(min(gap, MAX_EXPONENT)))}, as a "
+        f"geometric mean. One run of each names no winner, but another seed alone "
         f"moved no loss that far in any model that was measured (by {SEED_GAP:.2f} at most)."
     )
 
@@ -362,7 +384,7 @@ def single_words(run: Run) -> str:
         return "Its loss on unseen text is known at the first validation." if run.active else ""
     points = points_of(side)
     last = points[-1]
-    words = f"After {last.step:,} steps the validation loss is {in_both_units(run, last.validation)}, "
+    words = f"After {several(last.step, 'step')} the validation loss is {in_both_units(run, last.validation)}, "
     by_heart = heart_words(points, text_gap(run))
     few = few_tokens_words(run.job, run.bytes_per_token.validation if run.bytes_per_token else None)
     return " ".join(filter(None, [f"{words}{guesses_words(last.validation, run.baselines)}.", by_heart, few]))
@@ -379,6 +401,8 @@ def easier_part(run: Run) -> str:
 
 
 def times_words(times: float) -> str:
+    if times > MOST_TIMES:
+        return "more than a million times the probability"
     if times >= MANY_TIMES:
         return f"about {float(f'{times:.2g}'):,.0f} times the probability"
     return f"{times:.1f} times the probability" if times >= 1.5 else f"a probability {times - 1:.0%} larger"
