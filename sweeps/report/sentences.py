@@ -129,12 +129,13 @@ def headline(analysis: Analysis) -> list[str]:
     sentences = []
     if len(table.rows) < planned:
         sentences.append(
-            f"Incomplete: {len(table.rows):,} of {several(planned, 'cell')} are done, and these results may change."
+            f"Incomplete: {len(table.rows):,} of {several(planned, 'cell')} {is_or_are(len(table.rows))} done, and "
+            "these results may change."
         )
     if table.left_out:
         sentences.append(
-            f"Left out are {several(table.left_out, 'cell')}: losses per token of two tokenizers cannot be compared, "
-            "and records of an early version do not say how many bytes a token has."
+            f"Left out {is_or_are(table.left_out)} {several(table.left_out, 'cell')}: losses per token of two "
+            "tokenizers cannot be compared, and records of an early version do not say how many bytes a token has."
         )
     if not any(one.configuration.losses for one in ranked):
         return [*sentences, "No cell finished successfully." if table.rows else "No cell has a loss yet."]
@@ -142,6 +143,10 @@ def headline(analysis: Analysis) -> list[str]:
     sentences += best_sentences(ranked, table.unit)
     sentences += comparison_sentences(analysis.comparisons, analysis.margin, table.unit)
     return [*sentences, *filter(None, (failure_sentence(table), lost_sentence(table), outlier_sentence(ranked)))]
+
+
+def is_or_are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def best_sentences(ranked: Sequence[Summary], unit: str = NATS_PER_TOKEN) -> list[str]:

@@ -49,8 +49,8 @@ class Bug:
 class NoScale(Bug):
     """Leaves out the division by the root of the head's width.
 
-    Notice: scores start √D times as large, so the softmax is a hard choice from the first step, and its gradient
-    small. With narrow heads training hardly minds.
+    Notice: scores start √D times as large. With wide heads and large first weights the softmax is then a hard choice,
+    and its gradient small; with narrow heads, or GPT-2's small first weights, training hardly minds at first.
     """
 
     def plant(self, model: Transformer) -> None:
@@ -226,8 +226,9 @@ class NormedShortcut(Bug):
     """Adds what a sublayer makes to what it has read, the normed stream, in place of the stream itself.
 
     Notice: one name for two things, `h = norm(h)`, and the shortcut is gone: what earlier blocks have added is brought
-    down to the size of a norm again and again. It trains, a little worse, and was found in the baseline of a published
-    comparison: what is compared with it looks better than it is.
+    down to the size of a norm again and again. It trains, a little worse. It stood in the baseline of code that was
+    published for a comparison, though by its author not in the code of the paper: what is compared with such a baseline
+    looks better than it is.
     """
 
     def why_not(self, config: ModelConfig) -> str | None:

@@ -35,8 +35,8 @@ class Activation:
 class Relu(Activation):
     """Passes what is positive, silences the rest.
 
-    Notice: left of zero the slope is exactly 0. A unit that is negative for every token gets no gradient at all
-    and stays dead.
+    Notice: left of zero the slope is exactly 0. A unit that is negative for every token gets no gradient at all, and
+    stays dead unless what it reads changes.
     """
 
     @staticmethod

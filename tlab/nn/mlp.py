@@ -24,7 +24,7 @@ class MlpTrace(NamedTuple):
 class Mlp:
     """y = activation(x W_up) W_down, or with a gate activation(x W_up, x W_gate) W_down.
 
-    Notice: two thirds of a block's weights are here, and no token sees another.
+    Notice: with the papers' ratio of 4 two thirds of a block's weights are here, and no token sees another.
     """
 
     def __init__(

@@ -276,7 +276,7 @@ class T5Bias(Position):
     """Adds to each score a learned number for its head and for how far apart the two tokens are.
 
     Notice: each of the first 16 distances has a number of its own; farther ones share theirs with others, ever more of
-    them, and all from 128 on have one. So it goes on past the trained length. The numbers start at 0, where a head has
+    them, and all from 113 on share one. So it goes on past the trained length. The numbers start at 0, where a head has
     no preference, and all blocks use the same ones.
     """
 

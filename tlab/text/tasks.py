@@ -17,8 +17,9 @@ class Repeat(Synthetic):
     """Lines such as "qhxbtwna qhxbtwna": random letters, then the same letters again.
 
     Notice: nothing predicts the first copy, at about 3 nats per letter (26 to choose from, fewer with each one
-    used). The second is certain for a head that finds the letter before and copies what followed it. No
-    letter comes twice in a block, so there is one such place; blocks differ in length, so counting back fails.
+    used). The second is certain, but for its first letter and its end, for a head that finds the letter before and
+    copies what followed it. No letter comes twice in a block, so there is one such place; blocks differ in length, so
+    counting back fails.
     """
 
     answers_after = " "
@@ -183,8 +184,9 @@ class Parity(Questions):
 class Modular(Synthetic):
     """Lines such as "a+Q = s": sums modulo 59 of two numbers, each number one character; every pair once.
 
-    Notice: no pair of the validation part was seen in training, and nothing about a character says which number it is:
-    whoever is right there has found the circle on which they lie.
+    Notice: no pair of the validation part was seen in training, but for nine in ten its twin with the summands swapped
+    was. Nothing about a character says which number it is: who is right on the rest, too, has found more than pairs,
+    such as the circle on which the numbers lie.
     """
 
     answers_after = "= "

@@ -61,7 +61,11 @@ class TrainConfig(Config):
         0.9, low=0, high=0.9999, typical=(0, 0.99), help="Momentum of SGD: the share of the last update that is kept."
     )
     weight_decay: float = option(
-        0.1, low=0, typical=(0, 1), help="Pull of the matrices towards zero; biases, scales and shifts are not decayed."
+        0.1,
+        low=0,
+        typical=(0, 1),
+        help="Pull towards zero of the matrices and of the tables of tokens and positions; biases, scales and shifts "
+        "are not decayed.",
     )
     gradient_clip: float = option(
         1.0,

@@ -91,8 +91,9 @@ class Optimizer:
 class Sgd(Optimizer):
     """Follows a decaying sum of gradients, so that steady directions gain speed.
 
-    Notice: one step size for all weights. A transformer's tensors have gradients of very different sizes, which is
-    why it does so much worse here than Adam.
+    Notice: one step size for all weights, though a transformer's tensors have gradients of very different sizes. That
+    is one reason that is given for its doing so much worse here than Adam; rare tokens are another (Kunstner et al.
+    2024).
     """
 
     options = ("momentum", "weight_decay")
@@ -215,7 +216,7 @@ class Muon(Adam):
     Notice: a gradient is mostly a few strong directions, which Adam's update is as well. Here every singular value of
     the update is near 1, so directions that hardly show in the gradient are learned as fast as those that dominate it.
     Its learning rate has to be larger than Adam's: an entry of the update is about the rate divided by the root of the
-    matrix's longer side, where Adam's is about the rate itself.
+    number of its matrix's inputs, where Adam's is about the rate itself.
     """
 
     options = ("adam_ratio", "beta1", "beta2", "epsilon", "weight_decay")

@@ -36,7 +36,7 @@ from tlab.types import Array
     label="KV cache",
     formula=r"\mathrm{softmax}\!\left(\frac{Q\,[K_\mathrm{past};\,K]^\top}{\sqrt{D}} + \mathrm{mask}\right) "
     r"[V_\mathrm{past};\,V]",
-    source="Shazeer 2019, section 2.3",
+    source="Shazeer 2019, section 2.4",
 )
 class WriteKvCache(Exercise):
     """Attend to a text that comes in pieces, by keeping the keys and values of the tokens so far.

@@ -53,9 +53,10 @@ class GradientsProbe(Probe):
 
     Euclidean norms over all weights of a part, of the mean loss in nats per token. The model before the first update
     is rebuilt from the run's seed.
-    Notice: at the start, the deeper a Pre-LN model, the smaller the gradients of its last layers; in Post-LN they do
-    not shrink with depth. Small first gradients are not what holds Post-LN back: see what the first updates make of
-    them. Over time, look for a peak in attention where a mechanism forms.
+    Notice: at the start, with Xavier's first weights as in the paper, the deeper a Pre-LN model, the smaller the
+    gradients of its last layers; in Post-LN they do not shrink with depth. GPT-2's first weights, smaller the deeper
+    the model, hold them level in both. Small first gradients are not what holds Post-LN back: see what the first
+    updates make of them. Over time, look for a peak in attention where a mechanism forms.
     """
 
     looks_at = ("block", "stream", "training")

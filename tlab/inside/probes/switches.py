@@ -47,7 +47,8 @@ class UpdateProbe(Probe):
     weight decay. Evenness is 1 where all are equal, and 1 over their number where there is one direction alone.
     Notice: under SGD and Adam a few directions have nearly all of it. Under Muon the singular values are alike, 0.68 to
     1.21 times the root of out / in, where a matrix has more numbers out than in: directions that hardly show in the
-    gradient are learned as fast as those that dominate it. Only one that has no gradient at all stays at 0.
+    gradient are learned as fast as those that dominate it. Only what is below about a thousandth of the gradient's norm
+    stays smaller, and what has no gradient at all at 0.
     """
 
     looks_at = ("training",)
@@ -212,7 +213,8 @@ class LogZProbe(Probe):
     Mean, smallest and largest over the places of the text, after the cap, where there is one. The penalty is what
     z-loss multiplies by its weight.
     Notice: the cross-entropy does not see log Z, as a number that is added to all logits changes no probability. So it
-    starts at about log V and may drift; with z-loss it stays near 0. Follow it over the training.
+    starts at about log V and may drift; z-loss pulls it towards 0, with a small weight slowly. Follow it over the
+    training.
     """
 
     looks_at = ("head",)

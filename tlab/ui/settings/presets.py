@@ -81,9 +81,9 @@ COMPARISONS = (
     ),
     Preset(
         "Induction heads appear",
-        "Random sequences that are repeated once, for two layers and for one. After about 800 steps a head in the "
-        "second layer finds what followed the first copy, and the loss falls; one layer cannot do it. Watch it in the "
-        "Inside tab: Heads, Induction heads, followed over the training (Olsson et al. 2022).",
+        "Random sequences that are repeated once, for two layers and for one. With this seed, after about 800 steps a "
+        "head in the second layer finds what followed the first copy, and the loss falls; the one layer does not do "
+        "it. Watch it in the Inside tab: Heads, Induction heads, followed over the training (Olsson et al. 2022).",
         # As of benchmarks/induction.py, but half as long: with this seed one head does it all.
         {
             "position": "rope", "init": "xavier", "learning_rate": 5e-3, "steps": 1500, "seed": 5,
