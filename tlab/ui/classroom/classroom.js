@@ -83,7 +83,7 @@ watch("value", () => {
   }
   if (goesOn && find("[data-class-state=train]")) {
     goesOn = false;
-    focusStart(100);
+    focusStart(400);
   }
   const link = find("[name=class-link]");
   if (link) link.value = typed;
