@@ -44,7 +44,7 @@ def test_after_a_prediction_by_keyboard_the_focus_is_on_start(visit, url):
 def test_who_opens_the_link_of_the_class_again_after_the_start_has_its_settings_and_keeps_the_tab(visit, url):
     teacher, student = visit(), visit()
     teacher.goto(f"{url}?teach")
-    teacher.fill("[name=class-link]", COMPARISON.replace("steps=12", "steps=5000"))
+    teacher.fill("[name=class-link]", COMPARISON.replace("steps=12", "steps=2000"))
     teacher.press("[name=class-link]", "Enter")
     link = teacher.get_attribute(".tl-class-way a", "href")
     student.goto(link)
@@ -52,7 +52,7 @@ def test_who_opens_the_link_of_the_class_again_after_the_start_has_its_settings_
     student.check("[name=class-winner][value=B]")
     student.fill("[name=class-by]", "0.1")
     student.click(".tl-class-predict .tl-go")
-    in_place = "document.querySelector('#field-steps input')?.value === '5000'"  # ten seconds at least
+    in_place = "document.querySelector('#field-steps input')?.value === '2000'"  # some seconds on any computer
     student.wait_for_function(in_place)
     settle(student)
     student.click("#start")
