@@ -27,12 +27,12 @@ from sweeps.run.plan import SweepPlan, estimate_cost, make_plan
 from sweeps.store.folder import Store, StoreError
 from sweeps.store.lock import LockedError
 from sweeps.store.record import FAILURES
+from tlab.cli.flags import refuse_unknown_command
 from tlab.cli.output import (
     CommandResult,
     LostOutputError,
     lasting_output,
     prepare_streams,
-    refuse_unknown_command,
     run_and_print,
     words_typed,
 )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, Union
 
-from tlab.cli.output import CommandResult, refuse_unknown_command, run_and_print
-from tlab.config import Config, Option, chosen_from, field_types, option, options
+from tlab.cli.output import CommandResult, run_and_print
+from tlab.config import Config, ConfigError, Option, chosen_from, field_types, option, options
 from tlab.generate import Sampling
 from tlab.nn.config import ModelConfig
 from tlab.pretrained.writing import EXPORTS
 from tlab.text import Corpus, corpus_names, load_corpus
 from tlab.text.config import TextConfig
 from tlab.training.trackers import TRACKERS
-from tlab.wording import number
+from tlab.wording import did_you_mean, number
 
 DESCRIPTION = "Transformer Intuition Lab: a transformer language model in plain NumPy, every part of it a switch."
 
@@ -244,6 +244,20 @@ def parse(
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
     return command_of[type(values)], values
+
+
+def refuse_unknown_command(commands: Iterable[str], argv: Sequence[str], prog: str) -> None:
+    """Say what there is, and what may have been meant, where the first word is no subcommand.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    known = list(commands)
+    if argv and not argv[0].startswith("-") and argv[0] not in known:
+        raise ConfigError(
+            f"{prog} has no command {argv[0]!r}; it has {', '.join(known)}.{did_you_mean(argv[0], known)} "
+            f"See {prog} --help"
+        )
 
 
 def text_and_model(values: Any) -> tuple[Corpus, ModelConfig]:

@@ -10,11 +10,8 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
-
-from tlab.config import ConfigError
-from tlab.wording import did_you_mean
 
 READER_LEFT = (None, errno.EPIPE, errno.EIO)  # of a pipe or a terminal; Python's own BrokenPipeError has no number
 MIN_COLUMNS = 40  # of help: tyro never ends where no column is left for a word
@@ -54,20 +51,6 @@ def to_nowhere(stream: Any) -> None:
     """Point a stream to nowhere, if it is a file. Python's own way: it flushes its streams once more at the end."""
     with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def refuse_unknown_command(commands: Iterable[str], argv: Sequence[str], prog: str) -> None:
-    """Say what there is, and what may have been meant, where the first word is no subcommand.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    known = list(commands)
-    if argv and not argv[0].startswith("-") and argv[0] not in known:
-        raise ConfigError(
-            f"{prog} has no command {argv[0]!r}; it has {', '.join(known)}.{did_you_mean(argv[0], known)} "
-            f"See {prog} --help"
-        )
 
 
 class CommandResult(NamedTuple):

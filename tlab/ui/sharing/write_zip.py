@@ -198,16 +198,16 @@ def inside(side: KeptSide) -> dict[str, Any]:
         "insights": [
             [insight.step, [list(layer) for layer in insight.layers]]
             for insight in side.insights
-            if is_known(insight)
+            if is_measured(insight)
         ],
         "sample": side.sample and {"step": side.sample.step, "text": side.sample.text},
         **({"answers": [list(one) for one in side.accuracies]} if side.accuracies else {}),
         **({"starts": [[start.seed, [list(layer) for layer in start.layers]] for start in side.starts]}
-           if side.starts and all(map(is_known, side.starts)) else {}),
+           if side.starts and all(map(is_measured, side.starts)) else {}),
     }  # fmt: skip
 
 
-def is_known(look: Insight | SeedStart) -> bool:
+def is_measured(look: Insight | SeedStart) -> bool:
     """Whether all that was seen is numbers: of a step that diverged it may not be."""
     return all(map(math.isfinite, itertools.chain(*look.layers)))
 

@@ -231,12 +231,12 @@ def class_curves(results: ClassResults | None) -> dict[str, Any]:
         band = [[step, round(one.low, 4), round(one.high, 4)] for step, one in found]
         ended = sum(side.loss is not None for side in sides)
         if sides:  # its thin curves are seen, so that the key has to name them
-            name = f"{letter}: {label}, {mean_words(ended, len(sides))}"
+            name = f"{letter}: {label}, {which_mean(ended, len(sides))}"
             lines.append(line(name, place, points, band=band, dash=place))
     return lines_value(CURVES_TITLE, NATS_PER_TOKEN, lines, "The curves come with the first result.")
 
 
-def mean_words(ended: int, runs: int) -> str:
+def which_mean(ended: int, runs: int) -> str:
     """Of what the thick curve of a side is the mean, if there is one: of those of its runs that did not diverge."""
     if not ended:
         return "diverged in each run"
