@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import importlib.metadata
 import os
 import platform
@@ -15,22 +16,23 @@ import threadpoolctl
 OPENBLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 PACKAGES = ("numpy", "torch", "jax", "transformers", "glassllm")
 
-# Processors of one name differ: some multiply large float32 matrices at about 95 GFLOP/s a core, others at about 200.
-NARROW, WIDE = "narrow", "wide"
-BORDER = 150.0  # GFLOP/s between the two kinds
+# Processors of one name differ: some multiply large float32 matrices at about 40 GFLOP/s a core, others at about 95 or
+# at about 200.
+HALF, NARROW, WIDE = "half", "narrow", "wide"
+BORDERS = 60.0, 150.0  # GFLOP/s between two kinds
 ORDER = 1024  # of large matrices: far from what a core's own caches hold, and a rate that larger ones do not beat
 
 
 class PerKind(NamedTuple):
-    """A target that depends on the kind of processor."""
+    """A target that depends on the kind of processor; for the half kind there is none."""
 
     narrow: float
     wide: float
 
 
 def kind(rate: float) -> str:
-    """Which of the two kinds a processor is that multiplies large matrices at so many GFLOP/s a core."""
-    return WIDE if rate > BORDER else NARROW
+    """Which kind a processor is that multiplies large matrices at so many GFLOP/s a core."""
+    return (HALF, NARROW, WIDE)[bisect.bisect_left(BORDERS, rate)]
 
 
 def large_product_rate() -> float:

@@ -42,10 +42,11 @@ products of matrices do on that machine. "Processor time" leaves out what a proc
 machine. What is "at most" allowed is what the lab sets itself.
 
 Processors of the same name differ: on the wide kind large products of matrices run at about 200 GFLOP/s a core, on the
-narrow kind at about 95. `python -m benchmarks limit` tells which kind a machine is. Of the wide kind the switches,
-alone and combined, the race and the memory are older than three changes that all else was measured with: no maximum of
-each row in the softmax, weights of long texts that are kept up to 1,024 tokens, and the first token of a text read
-like the later ones.
+narrow kind at about 95, and on the half kind at about 40. `python -m benchmarks limit` tells which kind a machine is.
+Of the half kind, which has no targets of its own, the step alone was measured, in two sizes. Of the wide kind the
+switches, alone and combined, the race and the memory are older than three changes that all else was measured with: no
+maximum of each row in the softmax, weights of long texts that are kept up to 1,024 tokens, and the first token of a
+text read like the later ones.
 """
 
 

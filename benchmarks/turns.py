@@ -29,7 +29,7 @@ class Result(NamedTuple):
         target = self.side.target
         if not isinstance(target, PerKind):
             return target
-        return None if self.rate is None else getattr(target, kind(self.rate))
+        return None if self.rate is None else getattr(target, kind(self.rate), None)
 
     @property
     def floor(self) -> float | None:

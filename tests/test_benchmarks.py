@@ -548,6 +548,13 @@ def test_a_target_may_depend_on_the_kind_of_processor():
     assert Result(case, theirs, [1.0], [0.6]).target is None
 
 
+def test_an_older_processor_is_of_the_half_kind_which_has_no_targets_of_its_own():
+    assert [kind(rate) for rate in (36, 45, 60, 61, 150, 151)] == ["half"] * 3 + ["narrow"] * 2 + ["wide"]
+    case = Case("step", "x", "training step", 1, (Side("a", "m:f"), Side("b", "m:f", target=PerKind(0.75, 0.5))))
+    found = Result(case, case.sides[1], [1.0], [0.9], rate=40)
+    assert found.target is None and found.met is None
+
+
 def test_the_floor_of_a_ratio_is_the_time_of_large_products_over_the_peers():
     ours, theirs = Side("a", "m:f"), Side("b", "m:f")
     case = Case("c", "t", "step", 1, (ours, theirs), threads=2, operations=3e9)
