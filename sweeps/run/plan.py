@@ -47,31 +47,27 @@ class SweepPlan:
 
 def warmup_words(trainings: Sequence[TrainConfig]) -> str:
     """That cells are over before they have reached their learning rate; nothing where none is."""
-    short = sum(training.ends_in_warmup for training in trainings)
-    if not short:
-        return ""
-    which = cells_that(short, len(trainings), "ends", "end")
-    return (
+    which = cells_that([training.ends_in_warmup for training in trainings], "ends", "end")
+    return which and (
         f"{which} within the warm-up, before its learning rate is reached: take more --steps, or fewer of warm-up with "
         "--set warmup_steps=N."
     )
 
 
-def cells_that(count: int, of_all: int, does: str, do: str) -> str:
-    """The beginning of a sentence on some cells, with its verb: "Every cell ends", "15 of 30 cells end"."""
-    return f"Every cell {does}" if count == of_all else f"{count:,} of {several(of_all, 'cell')} {do}"
-
-
 def no_curve_words(trainings: Sequence[TrainConfig]) -> str:
     """That cells end before their first validation is due; nothing where none does, or none is to have one (0)."""
-    once = sum(training.validation_every >= training.steps for training in trainings)
-    if not once:
-        return ""
-    which = cells_that(once, len(trainings), "is", "are")
-    return (
+    which = cells_that([training.validation_every >= training.steps for training in trainings], "is", "are")
+    return which and (
         f"{which} validated at the end alone, so that there is no validation curve: for one, take less than its steps "
         "with --set validation_every=N."
     )
+
+
+def cells_that(do_so: Sequence[bool], does: str, do: str) -> str:
+    """How a sentence on cells begins, with its verb: "Every cell ends", "15 of 30 cells end"; nothing for none."""
+    count = sum(do_so)
+    some = f"{count:,} of {several(len(do_so), 'cell')} {do}" if count else ""
+    return f"Every cell {does}" if count and count == len(do_so) else some
 
 
 def make_plan(

@@ -61,8 +61,7 @@ class Every(Slice):
 class Repeated(Slice):
     """Tokens that already followed the same token earlier in the window: the second "b" of "ab ... ab".
 
-    What an induction head can predict. On the corpus `repeat` nearly all of these are
-    letters of second copies.
+    What an induction head can predict. On the corpus `repeat` nearly all of these are letters of second copies.
     """
 
     def chosen(self, ids: Ids, targets: Ids) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -61,6 +62,11 @@ def layer_insights(
             )
         )
     return rows
+
+
+def are_finite(layers: Iterable[LayerInsight]) -> bool:
+    """Whether all that was seen is finite: of a step that overflows it may not be."""
+    return all(map(math.isfinite, itertools.chain(*layers)))
 
 
 def norm_of(arrays: Iterable[Array]) -> float:

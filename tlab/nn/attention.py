@@ -61,8 +61,8 @@ class AttentionGate:
     """Multiplies each channel of what the heads have collected by a number from 0 to 1 that the reading token chooses.
 
     Notice: a weighted mean of values is never nothing. Through the gate a token can refuse what it was brought, channel
-    by channel, so no head needs a first token as a place to look at in vain. At the start the
-    gates are half open on average.
+    by channel, so no head needs a first token as a place to look at in vain. At the start the gates
+    are half open on average.
     """
 
     def __init__(self, space: ParamSpace, name: str, hidden_dim: int, init: Init) -> None:

@@ -34,7 +34,7 @@ from tlab.ui.runs.comparison import (
     verdict,
 )
 from tlab.ui.runs.limits import LOCAL
-from tlab.ui.runs.live_trainer import OTHER_SEEDS
+from tlab.ui.runs.live_trainer import OTHER_SEEDS, LiveTrainer
 from tlab.ui.runs.messages import Insight, Job, RunEnded, SeedStart
 from tlab.ui.runs.run import DONE, RUNNING, Run
 from tlab.ui.runs.worker import MIN_STEPS, run_job
@@ -351,6 +351,23 @@ def test_the_first_step_of_another_seed_is_that_of_a_run_with_this_seed():
         for found, first in zip(side.starts[1].layers, same.insights[0].layers, strict=True):
             assert found.update_ratio == 0, "no update is made of it"
             assert found._replace(update_ratio=first.update_ratio) == pytest.approx(first, rel=1e-6)
+
+
+def test_a_first_step_that_diverges_with_another_seed_is_none(monkeypatch):
+    take, lost = LiveTrainer.take_insights, []
+
+    def first_is_lost(trainer):
+        layers = take(trainer)
+        if trainer.step == 0 and layers and not lost:  # the first of another seed, as where its loss is no number
+            lost.append(layers)
+            return []
+        return layers
+
+    monkeypatch.setattr(LiveTrainer, "take_insights", first_is_lost)
+    run = trained(job_of())
+    found = [start for side in run.sides for start in side.starts]
+    assert lost and len(found) == 2 * OTHER_SEEDS - 1 and all(start.layers for start in found)
+    assert start_words(run) == "" != parting_words(run)
 
 
 def test_looking_at_other_seeds_changes_no_bit_of_the_run():

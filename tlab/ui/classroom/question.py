@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl, urlsplit
 from tlab.ui.classroom.code import ClassError
 from tlab.ui.classroom.store import AnswerRow
 from tlab.ui.runs.loss_curve import Curve
-from tlab.ui.runs.messages import Job
+from tlab.ui.runs.messages import Job, later_seed
 from tlab.ui.runs.run import Run
 from tlab.ui.settings.fields import START_FROM
 from tlab.ui.settings.links import Link, defaults, query_of, read_query
 from tlab.ui.settings.plans import make_plans
-from tlab.ui.studies.five_seeds import SEED_RANGE, why_not
+from tlab.ui.studies.five_seeds import why_not
 from tlab.ui.studies.study import SEEDS, Ended, Study, experiment_of, outcome_of, trial_of
 
 MAX_LINK = 4000  # characters
@@ -121,7 +121,7 @@ def link_in(query: str) -> Link:
 
 def seed_of(query: str, student: int) -> int:
     """The seed that is dealt to the student of this number: that of the comparison, and those after it."""
-    return (question_job(query).plans[0].training.seed + student - 1) % SEED_RANGE
+    return later_seed(question_job(query).plans[0].training.seed, student - 1)
 
 
 @functools.lru_cache(maxsize=1024)

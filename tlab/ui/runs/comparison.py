@@ -9,14 +9,13 @@ said to part inside only where they do so farther than any pair of the runs that
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from tlab.inside.bugs import BUGS
-from tlab.inside.layers import LayerInsight
+from tlab.inside.layers import LayerInsight, are_finite
 from tlab.judging.few_seeds import CONFIDENCE, Estimate, estimate
 from tlab.judging.one_run import (
     FREQUENCIES,
@@ -227,7 +226,7 @@ def looks_at_start(side: Side) -> dict[int, list[LayerInsight]]:
     """By seed, what went on in each layer of a side at its first step; nothing of one that overflowed."""
     own = [(side.training.seed, look.layers) for look in side.insights if look.step == 1]
     looks = [*own, *((start.seed, start.layers) for start in side.starts)]
-    return {seed: layers for seed, layers in looks if all(map(math.isfinite, itertools.chain(*layers)))}
+    return {seed: layers for seed, layers in looks if are_finite(layers)}
 
 
 def start_words(run: Run) -> str:
@@ -329,9 +328,8 @@ def gap_words(run: Run, step: int, a: float, b: float) -> str:
     return (
         f"{after} the validation loss of {low.letter} ({low.label}) is {in_both_units(run, gap)} lower "
         f"than that of {high.letter} ({high.label}).{beside} {low.letter} gives the right token "
-        f"{times_words(math.exp(min(gap, MAX_EXPONENT)))}, as a "
-        f"geometric mean. One run of each names no winner, but another seed alone "
-        f"moved no loss that far in any model that was measured (by {SEED_GAP:.2f} at most)."
+        f"{times_words(math.exp(min(gap, MAX_EXPONENT)))}, as a geometric mean. One run of each names no winner, but "
+        f"another seed alone moved no loss that far in any model that was measured (by {SEED_GAP:.2f} at most)."
     )
 
 

@@ -29,7 +29,7 @@ from tlab.training.records import StepRecord
 from tlab.training.snapshots import snapshot_steps
 from tlab.training.trainer import Batch, Trainer, evaluation_batches, mean_loss, total_loss
 from tlab.types import Array
-from tlab.ui.runs.messages import Insight, Message, NewRecords, Sample, SeedStart, Snapshot, Validated
+from tlab.ui.runs.messages import Insight, Message, NewRecords, Sample, SeedStart, Snapshot, Validated, later_seed
 
 SAMPLE_TOKENS = 160
 SAMPLE_PIECE = 10  # tokens generated after a step
@@ -38,7 +38,6 @@ MAX_INSIGHTS = 100  # of one side; a slider has no more positions
 SNAPSHOTS = 13  # weights kept of each side, for sliders over the training
 MAX_SNAPSHOT_BYTES = 8 * 2**20  # of weights that are worth sending while the training runs
 OTHER_SEEDS = 4  # whose first step is looked at as well: with the run's own seed there are five
-SEED_RANGE = 2**32  # a seed is below it
 
 
 class LiveTrainer(Trainer):
@@ -82,6 +81,11 @@ class LiveTrainer(Trainer):
         yield from itertools.islice(self.starts, 1)
         yield from self.run_background()
 
+    @property
+    def is_small(self) -> bool:
+        """Whether another set of its weights is nothing to speak of."""
+        return self.model.parameters.data.nbytes <= MAX_SNAPSHOT_BYTES
+
     def new_records(self) -> Iterator[NewRecords]:
         """The records that have not been sent yet, once."""
         if self.unsent:
@@ -112,7 +116,7 @@ class LiveTrainer(Trainer):
 
     def snapshot(self, *, keep: bool) -> Iterator[Snapshot]:
         """The weights of now, unless there are so many that sending them would delay the training."""
-        if not self.losses_only and self.model.parameters.data.nbytes <= MAX_SNAPSHOT_BYTES:
+        if not self.losses_only and self.is_small:
             yield Snapshot(self.side, self.light_checkpoint(), keep)
 
     def light_checkpoint(self, *, records: bool = False) -> Checkpoint:
@@ -182,13 +186,17 @@ class LiveTrainer(Trainer):
             self.observed = (space.data.copy(), space.grad.copy(), trace, clipped)
 
     def starts_of_other_seeds(self) -> Iterator[SeedStart]:
-        """The first step of the same training with each of the next seeds: forward, backward, and no update."""
+        """The first step of the same training with each of the next seeds: forward, backward, and no update.
+
+        Nothing of a seed with which that step diverges.
+        """
         for more in range(1, OTHER_SEEDS + 1):
-            seed = (self.train_config.seed + more) % SEED_RANGE
+            seed = later_seed(self.train_config.seed, more)
             other = LiveTrainer(self.config, replace(self.train_config, seed=seed), self.corpus)
             with np.errstate(all="ignore"):  # as in a step
                 other.compute_gradients(1)
-            yield SeedStart(self.side, seed, other.take_insights())
+            if layers := other.take_insights():
+                yield SeedStart(self.side, seed, layers)
 
     def take_insights(self) -> list[LayerInsight]:
         """What was observed at the last step; empty if it was not one of `insight_steps`."""

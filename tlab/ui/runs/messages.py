@@ -20,6 +20,7 @@ from tlab.ui.runs.limits import Limits
 from tlab.wording import several
 
 MAX_START_NAME = 40  # characters: it is part of the name of the run that begins there
+SEED_RANGE = 2**32  # a seed is below it
 ANY_VOCABULARY = 2  # stands for that of a text, which only reading it can tell
 
 
@@ -70,6 +71,11 @@ class SidePlan(NamedTuple):
     def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
         """Both configs, for a text of this vocabulary."""
         return self.model.with_vocab(vocab_size), self.training
+
+
+def later_seed(first: int, more: int) -> int:
+    """The seed that comes `more` after the first one: after the last of all comes 0."""
+    return (first + more) % SEED_RANGE
 
 
 class Job(NamedTuple):

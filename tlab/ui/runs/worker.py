@@ -18,7 +18,7 @@ from tlab.text import Corpus
 from tlab.text.baselines import baseline_losses, training_pair_loss
 from tlab.training.checkpoint import Checkpoint
 from tlab.ui.runs.limits import check_limits
-from tlab.ui.runs.live_trainer import MAX_SNAPSHOT_BYTES, LiveTrainer, generate_sample
+from tlab.ui.runs.live_trainer import LiveTrainer, generate_sample
 from tlab.ui.runs.messages import (
     MEASURE_PACE,
     NO_WEIGHTS,
@@ -130,8 +130,7 @@ def are_starts_compared(job: Job, trainers: list[LiveTrainer]) -> bool:
         and not job.losses_only
         and not any(plan.bug or plan.start_from or plan.checkpoint for plan in job.plans)
         and all(other.train_config.seed == a.train_config.seed for other in others)
-        and all(trainer.train_config.steps >= MIN_STEPS for trainer in trainers)
-        and all(trainer.model.parameters.data.nbytes <= MAX_SNAPSHOT_BYTES for trainer in trainers)
+        and all(trainer.train_config.steps >= MIN_STEPS and trainer.is_small for trainer in trainers)
     )
 
 

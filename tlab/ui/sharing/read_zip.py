@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import struct
@@ -23,7 +22,7 @@ from typing import Any
 
 from tlab.cost import num_parameters
 from tlab.files import PICTURE_KINDS
-from tlab.inside.layers import LayerInsight
+from tlab.inside.layers import LayerInsight, are_finite
 from tlab.nn.config import ModelConfig
 from tlab.training.checkpoint import FILE_NAME, Checkpoint
 from tlab.training.config import TrainConfig
@@ -277,7 +276,7 @@ def read_layers(checkpoint: Checkpoint, rows: Any, where: str) -> list[LayerInsi
     layers = [LayerInsight(*map(float, row)) for row in rows]
     if len(layers) != checkpoint.model_config.num_layers:
         raise ReopenError(f"It was looked into at {where}, or at layers, that its training does not have.")
-    if not all(map(math.isfinite, itertools.chain(*layers))):
+    if not are_finite(layers):
         raise ReopenError(f"What it says of {where} holds a value that is no finite number.")
     return layers
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import itertools
 import json
 import math
 import platform
@@ -30,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlab.inside.layers import are_finite
 from tlab.machine import VERSION
 from tlab.nn.params import all_finite
 from tlab.text.tokenizers import utf8
@@ -194,22 +194,19 @@ def inside(side: KeptSide) -> dict[str, Any]:
     [step, rows of `LayerInsight`] of each look inside, the sample, [step, share of right answers], and [seed, rows] of
     the first step with other seeds.
     """
-    return {
-        "insights": [
-            [insight.step, [list(layer) for layer in insight.layers]]
-            for insight in side.insights
-            if is_measured(insight)
-        ],
+    seen = {
+        "insights": [[insight.step, rows_seen(insight)] for insight in side.insights if are_finite(insight.layers)],
         "sample": side.sample and {"step": side.sample.step, "text": side.sample.text},
-        **({"answers": [list(one) for one in side.accuracies]} if side.accuracies else {}),
-        **({"starts": [[start.seed, [list(layer) for layer in start.layers]] for start in side.starts]}
-           if side.starts and all(map(is_measured, side.starts)) else {}),
-    }  # fmt: skip
+    }
+    if side.accuracies:
+        seen["answers"] = [list(one) for one in side.accuracies]
+    if side.starts:
+        seen["starts"] = [[start.seed, rows_seen(start)] for start in side.starts if are_finite(start.layers)]
+    return seen
 
 
-def is_measured(look: Insight | SeedStart) -> bool:
-    """Whether all that was seen is numbers: of a step that diverged it may not be."""
-    return all(map(math.isfinite, itertools.chain(*look.layers)))
+def rows_seen(look: Insight | SeedStart) -> list[list[float]]:
+    return [list(layer) for layer in look.layers]
 
 
 def as_json(values: Any) -> bytes:

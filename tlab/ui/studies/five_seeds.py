@@ -34,8 +34,7 @@ from tlab.judging.few_seeds import (
     verdict_with_lost,
 )
 from tlab.text.units import BITS_PER_BYTE, NATS_PER_TOKEN, bits_per_byte
-from tlab.ui.runs.live_trainer import SEED_RANGE
-from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.messages import Job, SidePlan, later_seed
 from tlab.ui.runs.run import SIDE_LETTERS
 from tlab.ui.studies.study import SEEDS, Ended, Study, Trial, losses_by_seed, trial_of
 from tlab.wording import listed, written
@@ -46,7 +45,7 @@ NUM_SEEDS = 5
 def seeds_study(session: str, job: Job, known: Mapping[Trial, Ended]) -> Study:
     """Both sides from five seeds: that of the comparison itself, of which something may be known, and the next four."""
     trials = [
-        trial_of(side, plan)._replace(seed=(plan.training.seed + more) % SEED_RANGE)
+        trial_of(side, plan)._replace(seed=later_seed(plan.training.seed, more))
         for more in range(NUM_SEEDS)
         for side, plan in enumerate(job.plans)
     ]

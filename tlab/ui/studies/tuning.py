@@ -27,9 +27,9 @@ from tlab.judging.learning_rates import (
 )
 from tlab.judging.two_models import Comparison, compare, comparison_words
 from tlab.ui.runs.comparison import few_tokens_words
-from tlab.ui.runs.messages import Job, SidePlan
+from tlab.ui.runs.messages import Job, SidePlan, later_seed
 from tlab.ui.runs.run import SIDE_LETTERS
-from tlab.ui.studies.five_seeds import SEED_RANGE, without_seed
+from tlab.ui.studies.five_seeds import without_seed
 from tlab.ui.studies.loss_units import bits_unit, brackets
 from tlab.ui.studies.study import RATES, Study, Trial, with_rate
 from tlab.wording import listed, several, written
@@ -100,7 +100,7 @@ def own_rate(job: Job) -> float:
 
 
 def trials_at(job: Job, rates: Sequence[float]) -> list[Trial]:
-    seeds = [(job.plans[0].training.seed + more) % SEED_RANGE for more in range(NUM_SEEDS_TUNED)]
+    seeds = [later_seed(job.plans[0].training.seed, more) for more in range(NUM_SEEDS_TUNED)]
     nearest = sorted(rates, key=lambda rate: abs(math.log(rate / own_rate(job))))  # the setting's own first
     return [Trial(side, seed, rate) for seed in seeds for rate in nearest for side in range(len(job.plans))]
 

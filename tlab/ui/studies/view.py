@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from tlab.judging.few_seeds import Estimate
 from tlab.judging.two_models import SecondUnit
 from tlab.ui.runs.comparison import few_tokens_words
-from tlab.ui.runs.messages import Job
+from tlab.ui.runs.messages import Job, later_seed
 from tlab.ui.runs.run import DONE, FAILED, RUNNING, SIDE_LETTERS, STOPPED, WAITING
 from tlab.ui.studies.csv_link import csv_link
-from tlab.ui.studies.five_seeds import NUM_SEEDS, SEED_RANGE, Judgement, judge, pairs_of, why_not, words_of
+from tlab.ui.studies.five_seeds import NUM_SEEDS, Judgement, judge, pairs_of, why_not, words_of
 from tlab.ui.studies.loss_units import bits_unit, brackets, units_words
 from tlab.ui.studies.study import SEEDS, Study
 from tlab.ui.widgets.markup import macros
@@ -70,7 +70,7 @@ def empty_card(job: Job, seconds: float | None) -> Card:
     reason = why_not(job)
     if reason:
         return Card("One seed each", [reason])
-    first, last = (f"{(job.plans[0].training.seed + more) % SEED_RANGE}" for more in (0, NUM_SEEDS - 1))
+    first, last = (later_seed(job.plans[0].training.seed, more) for more in (0, NUM_SEEDS - 1))
     takes = "" if seconds is None else f" This takes about {duration(seconds)} here."
     return Card(
         "One seed each",

@@ -226,12 +226,12 @@ def class_curves(results: ClassResults | None) -> dict[str, Any]:
     for place, (letter, label) in enumerate(zip(SIDE_LETTERS, results.study.labels, strict=True)):
         sides = [result.sides[place] for _, result in results.outcomes]
         lines += [line(f"{letter}: one seed", place, side.points, dash=0, is_faint=True) for side in sides]
-        found = mean_by_step([side.points for side in sides if side.loss is not None])
+        ended = [side.points for side in sides if side.loss is not None]
+        found = mean_by_step(ended)
         points = [[step, round(one.mean, 4)] for step, one in found]
         band = [[step, round(one.low, 4), round(one.high, 4)] for step, one in found]
-        ended = sum(side.loss is not None for side in sides)
         if sides:  # its thin curves are seen, so that the key has to name them
-            name = f"{letter}: {label}, {which_mean(ended, len(sides))}"
+            name = f"{letter}: {label}, {which_mean(len(ended), len(sides))}"
             lines.append(line(name, place, points, band=band, dash=place))
     return lines_value(CURVES_TITLE, NATS_PER_TOKEN, lines, "The curves come with the first result.")
 
