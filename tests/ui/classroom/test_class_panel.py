@@ -218,6 +218,7 @@ def test_the_key_of_the_curves_names_both_sides_and_says_of_which_runs_they_are(
     lines = panel.on_ask(taught, TEACHER)[panel.chart]["lines"]
     a, b = (one["name"] for one in lines if "faint" not in one)
     assert a.startswith("A: ") and b.startswith("B: ") and b.endswith(f", {words}")
+    assert b in panel.on_ask(taught, TEACHER)[panel.chart]["alternative"], "who does not see the key is told as well"
 
 
 def test_what_the_link_of_a_question_hides_is_hidden_from_students_until_the_next(panel, taught):

@@ -25,7 +25,9 @@ def lines_value(
     A linear axis ends at `highest`, if it is given; what lies above is cut off, with a word.
     """
     ends = [
-        f"{one['name']} ends at {one['points'][-1][1]:.3f}" for one in lines if one["points"] and "faint" not in one
+        f"{one['name']} ends at {one['points'][-1][1]:.3f}" if one["points"] else one["name"]
+        for one in lines
+        if "faint" not in one
     ]
     alternative = f"{title}, {unit}, over steps. " + ("; ".join(ends) if ends else empty) + "."
     return {

@@ -121,7 +121,7 @@ const drawParts = (parts) => {
   partsBox.replaceChildren(make("b", "", "What is known of the two, from their construction and the source named, not from this run"),
     ...parts.map(({ letter, label, words, source }) =>
       make("p", "", make("i", `tl-letter tl-${letter.toLowerCase()}`, letter), make("b", "", `${label}: `), words, make("span", "", source && ` (${source})`))),
-    make("b", "", "What this run showed"));
+    make("b", "", "What this run measured"));
 };
 
 // What another step than that of the words shows of the place where A and B parted; of one run, how much of the last
