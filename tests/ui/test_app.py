@@ -1195,6 +1195,13 @@ def test_what_is_asked_several_times_at_once_and_in_no_queue_is_answered_by_the_
     assert [(fn.fn, fn.targets) for fn in at_once if not is_only_latest(fn)] == []
 
 
+def test_the_state_of_a_call_is_told_to_no_component():
+    """Nobody sees it, and for each call Gradio's page would tell it to the outputs of all calls before."""
+    asking = [fn for fn in app.build(Runs(LOCAL, slots=1)).fns.values() if fn.fn is not None and fn.targets]
+    assert len(asking) > 100
+    assert [fn.fn for fn in asking if fn.show_progress != "hidden" or fn.show_progress_on != []] == []
+
+
 def test_no_two_listeners_to_one_event_wait_for_their_turn():
     """Of two that do, each would make Gradio ask the other again once it is done, without end."""
     page = app.build(Runs(LOCAL, slots=1))

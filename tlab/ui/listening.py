@@ -11,8 +11,10 @@ import gradio as gr
 
 from tlab.ui.visit import visit_of
 
-# For handlers of the page alone: no spinner over their outputs, and no entry among the public functions.
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# For handlers of the page alone: no spinner over their outputs, and no entry among the public functions. Gradio's page
+# tells each call's state to every component in `show_progress_on`, by default to all outputs of all calls so far; with
+# our two hundred, that took most of the time of a click.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 EACH: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}  # each question counts: each changes something
 # What is asked beside another listener of the same event, which alone waits for its turn ("always_last"): of two that
 # wait, each would make Gradio 6.31 ask the other again once it is done, without end. With `only_latest`, as nothing
@@ -27,6 +29,21 @@ LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
 def changes(components: Sequence[gr.Component]) -> list[Any]:
     """The listeners for any change of these; a component has them at run time only."""
     return [getattr(component, "change") for component in components]  # noqa: B009
+
+
+def once_at_rest(components: Sequence[gr.Component], button: gr.Button) -> None:
+    """Press a hidden button when some of these have changed, once for all that change within a moment.
+
+    A preset changes forty controls, and Gradio's page tells each listener of each of them; a question to the server for
+    every change was a dozen, with all settings in it. What listens here is the browser alone.
+    """
+    press = f"""() => {{
+      const button = document.getElementById("{button.elem_id}");
+      clearTimeout(button.tlWaits);
+      button.tlWaits = setTimeout(() => button.click(), 50);
+    }}"""
+    for changed in changes(components):  # one by one: of a listener to many Gradio looks at all of them each time
+        changed(None, js=press, **QUIET)
 
 
 def only_latest(answer: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -16,7 +16,7 @@ from tlab.cost import num_parameters
 from tlab.text.corpora import needs_download
 from tlab.ui.demo.shipped_run import demo_run, shipped_preset
 from tlab.ui.inspection.selection import clamp_int
-from tlab.ui.listening import BESIDE, LATEST, QUIET, changes, only_latest
+from tlab.ui.listening import BESIDE, LATEST, QUIET, once_at_rest, only_latest
 from tlab.ui.runs.limits import check_limits
 from tlab.ui.runs.manager import BusyError, text_size
 from tlab.ui.runs.messages import Job
@@ -219,9 +219,10 @@ class TrainTab(Tab):
             self.rates.card, self.rates.is_other,
         ]  # fmt: skip
         told = [self.renewed_by, self.locked, *inputs]
-        triggers = [page.blocks.load, *changes([self.renewed_by, *inputs])]
+        changed = gr.Button(visible="hidden", elem_id="settings-changed")
+        once_at_rest([self.renewed_by, *inputs], changed)
         self.tell_settings = only_latest(self.on_settings), told, outputs
-        gr.on(triggers, *self.tell_settings, queue=False, **LATEST)
+        gr.on([page.blocks.load, changed.click], *self.tell_settings, queue=False, **LATEST)
 
     def connect_starts(self) -> Dependency:
         """Renew the list of weights to start from when it is looked at; -> the event that some were chosen."""
