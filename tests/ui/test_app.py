@@ -1202,6 +1202,19 @@ def test_the_state_of_a_call_is_told_to_no_component():
     assert [fn.fn for fn in asking if fn.show_progress != "hidden" or fn.show_progress_on != []] == []
 
 
+def test_what_a_preset_changes_asks_the_server_once_and_not_for_each_of_its_controls():
+    """Gradio's page tells a listener of each control that is set; forty times it would send all settings."""
+    page = app.build(Runs(LOCAL, slots=1))
+    controls = {key for key, block in page.blocks.items() if str(block.elem_id).startswith("field-")}
+    assert len(controls) > 50
+
+    def heard(fn):
+        return len({block for block, event in fn.targets if event == "change" and block in controls})
+
+    assert [fn.fn for fn in page.fns.values() if fn.fn is not None and heard(fn) > 8] == []
+    assert sum(heard(fn) for fn in page.fns.values() if fn.fn is None) > 50  # the page does hear of all of them
+
+
 def test_no_two_listeners_to_one_event_wait_for_their_turn():
     """Of two that do, each would make Gradio ask the other again once it is done, without end."""
     page = app.build(Runs(LOCAL, slots=1))
