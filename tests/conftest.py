@@ -7,6 +7,7 @@ for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 
 import gc  # noqa: E402
 import platform  # noqa: E402
+import random  # noqa: E402
 import warnings  # noqa: E402
 from collections import defaultdict  # noqa: E402
 
@@ -22,20 +23,26 @@ def pytest_addoption(parser):
         "--sample-of-grids", type=int, metavar="N",
         help="of the combinations of a test run N, drawn anew for each Python, and those it takes to have each value",
     )  # fmt: skip
+    parser.addoption("--cases", type=int, metavar="N", help="of the cases of a test run N, drawn anew for each Python")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Thin the grids for another Python: what differs there is the language, and not the arithmetic of each pair."""
-    count = config.getoption("--sample-of-grids")
-    if count is None:
+    """Thin the tests for another Python: what differs there is the language, and not the arithmetic of each pair."""
+    of_grid, of_test = config.getoption("--sample-of-grids"), config.getoption("--cases")
+    if of_grid is None and of_test is None:
         return
-    grids = defaultdict(dict)
+    cases = defaultdict(dict)
     for item in items:
-        function, _, combination = item.nodeid.partition("[")
-        grids[function][combination] = item
+        function, _, case = item.nodeid.partition("[")
+        cases[function][case] = item
     version, kept = platform.python_version_tuple()[:2], set()
-    for function, grid in grids.items():
-        kept |= {grid[name] for name in sample_of_grid([*grid], count, f"{version} {function}")}
+    for function, named in cases.items():
+        names, seed = [*named], f"{version} {function}"
+        if of_grid is not None:
+            names = sample_of_grid(names, of_grid, seed)
+        if of_test is not None:
+            names = random.Random(seed).sample(names, min(of_test, len(names)))
+        kept |= {named[name] for name in names}
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
 

@@ -1,5 +1,6 @@
-"""With --sample-of-grids a run has less of each grid, and something of everything."""
+"""With --sample-of-grids or --cases a run has less of each test, and something of everything."""
 
+import collections
 import itertools
 import re
 import subprocess
@@ -40,3 +41,15 @@ def test_the_option_thins_a_test_of_many_combinations_and_leaves_out_none():
         for asked in (command, [*command, "--sample-of-grids", "40"])
     )
     assert {*whole} == {*sample} and len(sample) <= len(whole) - 300
+
+
+def test_so_many_cases_of_each_test_run_and_all_of_one_that_has_no_more():
+    command = [sys.executable, "-m", "pytest", "-n0", "--collect-only", "-q", "tests/nn/test_model.py"]
+    whole, sample = (
+        collections.Counter(
+            re.findall(r"::(\w+)", subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        )
+        for asked in (command, [*command, "--cases", "2"])
+    )
+    assert max(whole.values()) > 300
+    assert sample == {test: min(count, 2) for test, count in whole.items()}
