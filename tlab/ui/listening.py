@@ -34,8 +34,8 @@ def changes(components: Sequence[gr.Component]) -> list[Any]:
 def once_at_rest(components: Sequence[gr.Component], button: gr.Button) -> None:
     """Press a hidden button when some of these have changed, once for all that change within a moment.
 
-    A preset changes forty controls, and Gradio's page tells each listener of each of them; a question to the server for
-    every change was a dozen, with all settings in it. What listens here is the browser alone.
+    A preset changes forty controls, and Gradio's page tells each listener of each of them; ten
+    questions to the server came of one preset, with all settings in each. What listens here is the browser alone.
     """
     press = f"""() => {{
       const button = document.getElementById("{button.elem_id}");
