@@ -1159,10 +1159,15 @@ def answer_of(fn):
     return inspect.getclosurevars(fn.fn).nonlocals["answer"] if is_only_latest(fn) else fn.fn
 
 
-def test_what_refuses_in_a_toast_is_asked_by_the_queue():
+@pytest.fixture(scope="module")
+def whole_page():
+    """The whole page, which takes seconds; for tests that only look at it."""
+    return app.build(Runs(LOCAL, slots=1))
+
+
+def test_what_refuses_in_a_toast_is_asked_by_the_queue(whole_page):
     """Beside the queue Gradio shows no toast, and whoever has pressed would be told nothing."""
-    page = app.build(Runs(LOCAL, slots=1))
-    names = {fn: getattr(getattr(answer_of(fn), "__code__", None), "co_names", ()) for fn in page.fns.values()}
+    names = {fn: getattr(getattr(answer_of(fn), "__code__", None), "co_names", ()) for fn in whole_page.fns.values()}
     refusing = [fn for fn in names if error_toast.__name__ in names[fn]]
     assert refusing
     assert [fn.fn.__qualname__ for fn in refusing if not fn.queue] == []
@@ -1180,47 +1185,45 @@ def listeners_to_choices(page):
     return [fn for fn in page.fns.values() if fn.fn is not None and fn.targets and not is_pressed(fn)]
 
 
-def test_what_is_chosen_while_an_answer_is_under_way_is_answered_too():
+def test_what_is_chosen_while_an_answer_is_under_way_is_answered_too(whole_page):
     """Gradio drops it by itself: the page would show the answer to the choice before. A button may be pressed once."""
-    listening = listeners_to_choices(app.build(Runs(LOCAL, slots=1)))
+    listening = listeners_to_choices(whole_page)
     assert len(listening) > 30
     assert [(fn.fn, fn.targets) for fn in listening if fn.trigger_mode == "once"] == []
 
 
-def test_what_is_asked_several_times_at_once_and_in_no_queue_is_answered_by_the_last():
+def test_what_is_asked_several_times_at_once_and_in_no_queue_is_answered_by_the_last(whole_page):
     """Gradio asks so for each event of a listener to several, and always where it may ask "multiple" times."""
-    listening = listeners_to_choices(app.build(Runs(LOCAL, slots=1)))
+    listening = listeners_to_choices(whole_page)
     at_once = [fn for fn in listening if not fn.queue and (len(fn.targets) > 1 or fn.trigger_mode == "multiple")]
     assert len(at_once) > 15
     assert [(fn.fn, fn.targets) for fn in at_once if not is_only_latest(fn)] == []
 
 
-def test_the_state_of_a_call_is_told_to_no_component():
+def test_the_state_of_a_call_is_told_to_no_output(whole_page):
     """Nobody sees it, and for each call Gradio's page would tell it to the outputs of all calls before."""
-    asking = [fn for fn in app.build(Runs(LOCAL, slots=1)).fns.values() if fn.fn is not None and fn.targets]
+    asking = [fn for fn in whole_page.fns.values() if fn.fn is not None and fn.targets]
     assert len(asking) > 100
     assert [fn.fn for fn in asking if fn.show_progress != "hidden" or fn.show_progress_on != []] == []
 
 
-def test_what_a_preset_changes_asks_the_server_once_and_not_for_each_of_its_controls():
+def test_no_listener_asks_the_server_for_each_control_that_a_preset_sets(whole_page):
     """Gradio's page tells a listener of each control that is set; forty times it would send all settings."""
-    page = app.build(Runs(LOCAL, slots=1))
-    controls = {key for key, block in page.blocks.items() if str(block.elem_id).startswith("field-")}
+    controls = {key for key, block in whole_page.blocks.items() if str(block.elem_id).startswith("field-")}
     assert len(controls) > 50
 
     def heard(fn):
         return len({block for block, event in fn.targets if event == "change" and block in controls})
 
-    assert [fn.fn for fn in page.fns.values() if fn.fn is not None and heard(fn) > 8] == []
-    assert sum(heard(fn) for fn in page.fns.values() if fn.fn is None) > 50  # the page does hear of all of them
+    assert [fn.fn for fn in whole_page.fns.values() if fn.fn is not None and heard(fn) > 8] == []
+    assert sum(heard(fn) for fn in whole_page.fns.values() if fn.fn is None) > 50  # the page does hear of all of them
 
 
-def test_no_two_listeners_to_one_event_wait_for_their_turn():
+def test_no_two_listeners_to_one_event_wait_for_their_turn(whole_page):
     """Of two that do, each would make Gradio ask the other again once it is done, without end."""
-    page = app.build(Runs(LOCAL, slots=1))
     waiting = Counter(
         target
-        for fn in page.fns.values()
+        for fn in whole_page.fns.values()
         if fn.trigger_mode == "always_last" and fn.fn is not None
         for target in fn.targets
         if target[0] is not None  # what follows another listener has no event
