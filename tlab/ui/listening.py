@@ -12,8 +12,8 @@ import gradio as gr
 from tlab.ui.visit import visit_of
 
 # For handlers of the page alone: no spinner over their outputs, and no entry among the public functions. Gradio's page
-# tells each call's state to every component in `show_progress_on`, by default to all outputs of all calls so far; with
-# our two hundred, that took most of the time of a click.
+# tells the state of each call to the components in `show_progress_on` of all calls so far, by default their outputs;
+# nobody sees it, and it took two fifths of what the page does for a preset.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
 EACH: dict[str, Any] = {"trigger_mode": "multiple", **QUIET}  # each question counts: each changes something
 # What is asked beside another listener of the same event, which alone waits for its turn ("always_last"): of two that
@@ -34,8 +34,8 @@ def changes(components: Sequence[gr.Component]) -> list[Any]:
 def once_at_rest(components: Sequence[gr.Component], button: gr.Button) -> None:
     """Press a hidden button when some of these have changed, once for all that change within a moment.
 
-    A preset changes forty controls, and Gradio's page tells each listener of each of them; ten
-    questions to the server came of one preset, with all settings in each. What listens here is the browser alone.
+    A preset changes forty controls, and Gradio's page tells each listener of each of them: one that asked the server
+    asked it ten times, with all settings in each question. What listens here is the browser alone.
     """
     press = f"""() => {{
       const button = document.getElementById("{button.elem_id}");

@@ -119,6 +119,7 @@ class TrainTab(Tab):
         demo = demo_run()
         self.address = gr.Textbox(visible="hidden")  # the query of the address that opens with the chosen settings
         self.renewed_by = gr.State(None)  # what came last that is told beside the settings: the pace, a start, an end
+        self.changed = gr.Button(visible="hidden", elem_id="settings-changed")  # that, or a setting; the page presses
         self.behind = selection_component("behind", {"ms": 0})  # by how much the page lags behind its run
         self.clicked = gr.State(None)  # the preset whose radio button was clicked last
         self.bar_clock = gr.Timer(SECONDS_BETWEEN_CARDS, active=False)  # while a study trains
@@ -219,10 +220,9 @@ class TrainTab(Tab):
             self.rates.card, self.rates.is_other,
         ]  # fmt: skip
         told = [self.renewed_by, self.locked, *inputs]
-        changed = gr.Button(visible="hidden", elem_id="settings-changed")
-        once_at_rest([self.renewed_by, *inputs], changed)
+        once_at_rest([self.renewed_by, *inputs], self.changed)
         self.tell_settings = only_latest(self.on_settings), told, outputs
-        gr.on([page.blocks.load, changed.click], *self.tell_settings, queue=False, **LATEST)
+        gr.on([page.blocks.load, self.changed.click], *self.tell_settings, queue=False, **LATEST)
 
     def connect_starts(self) -> Dependency:
         """Renew the list of weights to start from when it is looked at; -> the event that some were chosen."""
