@@ -9,6 +9,7 @@ from support import SECONDS
 from tlab.ui.settings.presets import PRESETS
 
 SECONDS_FOR_STREAM = 20
+MILLISECONDS_OF_RUN = 4000 * SECONDS  # a run has the lowest priority: beside another browser it takes long
 
 
 def unfold(page, title: str) -> None:
@@ -48,11 +49,12 @@ def start(page, steps: int = 100, preset: str = "Tiny and instant") -> None:
     page.click("#start")
 
 
-def wait_for_state(page, *states: str) -> None:
+def wait_for_state(page, *states: str, of: str = "#run-state") -> None:
+    badges = ", ".join(f"{of} .tl-badge.{state}" for state in states)
     try:
-        page.wait_for_selector(", ".join(f"#run-state .tl-badge.{state}" for state in states))
+        page.wait_for_selector(badges, timeout=MILLISECONDS_OF_RUN)
     except playwright.sync_api.TimeoutError as error:
-        raise AssertionError(f"waited for {states}, saw {page.inner_text('#run-state')!r} at {page.url}") from error
+        raise AssertionError(f"waited for {states}, saw {page.inner_text(of)!r} at {page.url}") from error
 
 
 def open_tab(page, name: str) -> None:

@@ -273,8 +273,8 @@ def test_the_first_comparison_needs_one_click_and_is_drawn_often_without_waste_a
     page = visit()
     page.evaluate(COUNT_DRAWINGS)
     page.click("#start")
-    page.wait_for_selector("#run-state .tl-badge.running")
-    page.wait_for_selector("#run-state .tl-badge.done")
+    wait_for_state(page, "running")
+    wait_for_state(page, "done")
     # The panel opens where A and B part: where the gradient of the first layer breaks.
     page.wait_for_function("document.querySelector('#why-panel .tl-why-at').textContent === 'step 10'")
     assert "A (Pre-LN) is 1.19 nats per token (1.71 bits per byte) lower" in page.inner_text("#verdict")

@@ -16,14 +16,14 @@ def test_five_seeds_go_from_a_button_through_a_stop_to_a_verdict(visit):
     wait_for_state(page, "done")
     page.complaints.clear()
     page.click("#repeat-seeds")
-    page.wait_for_selector("#seeds .tl-badge.running")
+    wait_for_state(page, "running", of="#seeds")
     page.wait_for_function("document.querySelector('#run-state .tl-badge').innerText.startsWith('five seeds: ')")
     page.click("#stop")  # as that beside the card
-    page.wait_for_selector("#seeds .tl-badge.stopped")
-    page.wait_for_selector("#run-state .tl-badge.done")
+    wait_for_state(page, "stopped", of="#seeds")
+    wait_for_state(page, "done")
     assert page.locator("#stop").is_disabled()
     page.get_by_role("button", name="Train the other").click()
-    page.wait_for_selector("#seeds .tl-badge.done")
+    wait_for_state(page, "done", of="#seeds")
     rows = page.locator("#seeds tbody tr")
     assert rows.count() == 6
     first = rows.nth(0).locator("td").nth(0).inner_text().split()[0]

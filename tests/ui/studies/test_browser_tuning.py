@@ -2,7 +2,7 @@
 
 import re
 
-from browsing import choose_preset, drawn, set_number
+from browsing import choose_preset, drawn, set_number, wait_for_state
 from support import GRADIO
 from tlab.judging import learning_rates
 from tlab.ui.studies import tuning
@@ -18,11 +18,11 @@ def test_both_sides_are_tuned_from_a_button_to_a_verdict_and_marked_once_setting
     set_number(page, "steps", 50)
     set_number(page, "warmup_steps", 5)
     page.click("#tune")
-    page.locator("#tuning-card .tl-badge.running").wait_for()
+    wait_for_state(page, "running", of="#tuning-card")
     page.click("#stop-tuning")
-    page.locator("#tuning-card .tl-badge.stopped").wait_for()
+    wait_for_state(page, "stopped", of="#tuning-card")
     page.click("#go-on-tuning")
-    page.locator("#tuning-card .tl-badge.done").wait_for()
+    wait_for_state(page, "done", of="#tuning-card")
     words = page.inner_text("#tuning-card")
     assert "At the same learning rate, 0.02: " in words
     assert re.search(r"(Each at its best|so each at the best that is known) \(A \(RoPE\) at ", words)
