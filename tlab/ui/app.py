@@ -35,7 +35,7 @@ from tlab.ui.presence import SECONDS_TO_FORGET, Presence
 from tlab.ui.request_guard import BodyLimit, largest_body, refuse_quietly
 from tlab.ui.runs.limits import limits_here
 from tlab.ui.runs.manager import Runs
-from tlab.ui.session_state import keep_light_states
+from tlab.ui.session_state import LightBlocks, keep_light_states
 from tlab.ui.sharing.run_archive import archive_here
 from tlab.ui.tabs.attention.tab import AttentionTab
 from tlab.ui.tabs.code.tab import CodeTab
@@ -69,7 +69,7 @@ SECONDS_TO_END = 10.0  # after a signal, for what trains to pause and to be writ
 GARBAGE = (20_000, 20, 100)  # new objects before a young round, young rounds before a middle one, middle before a full
 
 
-class LabPage(gr.Blocks):
+class LabPage(LightBlocks):
     """The page as Gradio knows it, and who has it open."""
 
     presence: Presence
