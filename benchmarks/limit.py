@@ -12,6 +12,7 @@ from benchmarks.cases import size_of
 from benchmarks.jobs import Job
 from benchmarks.machine import ORDER
 from tlab.cost import step_flops
+from tlab.machine import touch_product_memory
 from tlab.nn.config import ModelConfig
 from tlab.types import Array
 
@@ -42,6 +43,7 @@ def products(size: str, family: str) -> Job:
     What it takes is the part of a step's time that is BLAS's. The rest of the step is everything else.
     """
     config, batch_size = size_of(size, family)
+    touch_product_memory()  # as a model does
     calls = product_calls(config, batch_size)
 
     def work(steps: int) -> None:

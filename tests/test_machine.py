@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tlab.machine import peak_memory_mib, total_memory
+from tlab.machine import peak_memory_mib, total_memory, touch_product_memory
 
 PROGRAM = """
 from pathlib import Path
@@ -77,3 +79,16 @@ def test_the_memory_of_a_container_is_what_it_may_have(tmp_path, monkeypatch, li
             place.write_text(limit + "\n")
     monkeypatch.setattr("tlab.machine.MEMORY_LIMITS", places)
     assert total_memory() == 2**20 if least else total_memory() >= whole
+
+
+def test_threads_touch_the_memory_of_products_at_the_same_time(monkeypatch):
+    at_once, products = threading.Barrier(3, timeout=60), []
+
+    class Factor:
+        def dot(self, other):
+            at_once.wait()  # breaks unless three are here together
+            products.append(other)
+
+    monkeypatch.setattr("tlab.machine.np", SimpleNamespace(ones=lambda *_: Factor(), float32=None))
+    touch_product_memory.__wrapped__(3)
+    assert len(products) == 3

@@ -294,6 +294,15 @@ def test_a_model_has_the_allocator_keep_what_is_freed():
         assert keep_freed_memory()
 
 
+def test_a_model_has_the_memory_of_products_touched_however_it_is_made(monkeypatch):
+    touched = []
+    monkeypatch.setattr("tlab.nn.model.touch_product_memory", lambda: touched.append("once"))
+    model = Transformer(tiny())
+    assert touched == ["once"]
+    Transformer.of_weights(model.config, {name: p.data for name, p in model.parameters.items()}, model.dtype)
+    assert touched == ["once", "once"]
+
+
 def test_learned_positions_refuse_a_text_longer_than_the_context():
     model = Transformer(tiny(position="learned"))
     with pytest.raises(ValueError, match="9 tokens do not fit into a context of 8: position 'learned'"):

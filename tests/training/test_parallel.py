@@ -344,3 +344,10 @@ def test_an_overflow_in_a_helper_is_a_divergence_and_no_warning(verse):
     trainer.model.parameters["blocks.0.mlp.down.weight"].data[...] = 1e30
     (record,) = list(trainer)
     assert record.divergence is not None and record.divergence.where.startswith("blocks.0.mlp")
+
+
+def test_threads_have_the_memory_of_products_touched_for_as_many_of_them(monkeypatch, rng):
+    touched = []
+    monkeypatch.setattr("tlab.training.parallel.touch_product_memory", touched.append)
+    BatchThreads(random_model(tiny(), rng), ComputeConfig(threads=3))
+    assert touched == [3]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tlab.machine import keep_freed_memory
+from tlab.machine import keep_freed_memory, touch_product_memory
 from tlab.nn.activations import ACTIVATIONS
 from tlab.nn.attention import Attention, AttentionTrace, FirstValuesGradient, KVCache, LayerCache
 from tlab.nn.config import ModelConfig
@@ -282,6 +282,7 @@ class Transformer:
 
     def __init__(self, config: ModelConfig, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> None:
         keep_freed_memory()
+        touch_product_memory()
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"dtype = {self.dtype}: must be float32, or float64 for comparisons")
@@ -292,6 +293,7 @@ class Transformer:
     def of_weights(cls, config: ModelConfig, weights: Mapping[str, Array], dtype: npt.DTypeLike) -> Transformer:
         """A model with a copy of these weights, so that none are drawn; errors as of `load`."""
         keep_freed_memory()
+        touch_product_memory()
         model = cls.__new__(cls)
         model.dtype = np.dtype(dtype)
         model._declare(config, ParamSpace())

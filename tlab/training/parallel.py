@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from tlab.config import ConfigError
-from tlab.machine import allowed_threads, one_blas_thread
+from tlab.machine import allowed_threads, one_blas_thread, touch_product_memory
 from tlab.nn.model import Transformer
 from tlab.training.config import ComputeConfig
 from tlab.training.dropout import Dropout
@@ -57,6 +57,7 @@ class BatchThreads:
     def __init__(self, model: Transformer, compute: ComputeConfig) -> None:
         self.model, self.compute = model, compute
         self.threads = compute.threads or 1
+        touch_product_memory(self.threads)
         grads = [model.parameters.grad, *(np.zeros_like(model.parameters.grad) for _ in range(1, self.threads))]
         self.replicas = [model.replica(grad, recompute=compute.recompute) for grad in grads]
         if not compute.recompute:
