@@ -353,6 +353,34 @@ def test_the_first_step_of_another_seed_is_that_of_a_run_with_this_seed():
             assert found._replace(update_ratio=first.update_ratio) == pytest.approx(first, rel=1e-6)
 
 
+def go_on(run: Run, pause_after: int | None) -> None:
+    """From where it is to the next pause, or to its end."""
+    here, _ = multiprocessing.Pipe()
+    for message in run_job(run.job._replace(pause_after=pause_after), here):
+        if isinstance(message, RunEnded):
+            plans = tuple(p._replace(checkpoint=c) for p, c in zip(run.job.plans, message.checkpoints, strict=True))
+            run.job = run.job._replace(plans=plans)
+        else:
+            run.apply_message(message, None if isinstance(message, (Insight, SeedStart)) else Forgetful())
+
+
+@pytest.mark.parametrize("steps", [(1,), (1, 1, 1), (3, 5), (9,)])
+def test_a_run_that_pauses_among_its_first_steps_looks_at_the_rest_of_the_seeds_when_it_goes_on(steps):
+    run = Run("s", job_of(), LOCAL)
+    for pause_after in (*steps, None):
+        go_on(run, pause_after)
+    whole = trained(job_of())
+    assert [side.starts for side in run.sides] == [side.starts for side in whole.sides]
+    assert start_words(run) == start_words(whole) != ""
+
+
+def test_a_first_step_that_is_known_is_kept_once():
+    run = trained(job_of())
+    before = list(run.sides[0].starts)
+    run.apply_message(before[2], None)
+    assert run.sides[0].starts == before
+
+
 def test_a_first_step_that_diverges_with_another_seed_is_none(monkeypatch):
     take, lost = LiveTrainer.take_insights, []
 

@@ -185,12 +185,13 @@ class LiveTrainer(Trainer):
             _, trace = self.model.forward(batch.ids)
             self.observed = (space.data.copy(), space.grad.copy(), trace, clipped)
 
-    def starts_of_other_seeds(self) -> Iterator[SeedStart]:
+    def starts_of_other_seeds(self, done: int = 0) -> Iterator[SeedStart]:
         """The first step of the same training with each of the next seeds: forward, backward, and no update.
 
-        Nothing of a seed with which that step diverges.
+        Nothing of a seed with which that step diverges, nor of the first `done`: one was looked at after each step that
+        was made before a pause.
         """
-        for more in range(1, OTHER_SEEDS + 1):
+        for more in range(1 + done, OTHER_SEEDS + 1):
             seed = later_seed(self.train_config.seed, more)
             other = LiveTrainer(self.config, replace(self.train_config, seed=seed), self.corpus)
             with np.errstate(all="ignore"):  # as in a step

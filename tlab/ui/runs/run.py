@@ -240,7 +240,9 @@ class Run:
         elif isinstance(message, Insight):
             self.sides[message.side].insights.append(message)
         elif isinstance(message, SeedStart):
-            self.sides[message.side].starts.append(message)
+            starts = self.sides[message.side].starts
+            if all(start.seed != message.seed for start in starts):  # it may go on from before one that it has
+                starts.append(message)
         elif isinstance(message, Sample):
             self.sides[message.side].sample = message
         elif isinstance(message, Snapshot):

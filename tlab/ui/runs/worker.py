@@ -84,7 +84,7 @@ def run_job(job: Job, connection: Connection, weights: FirstWeights = NO_WEIGHTS
             yield from trainer.snapshot(keep=True)
     if are_starts_compared(job, trainers):
         for trainer in trainers:
-            trainer.starts = trainer.starts_of_other_seeds()
+            trainer.starts = trainer.starts_of_other_seeds(trainer.step)
 
     order, rounds = None, 0
     samples = SampleClock(trainers)
@@ -128,7 +128,7 @@ def are_starts_compared(job: Job, trainers: list[LiveTrainer]) -> bool:
     return (
         bool(others)
         and not job.losses_only
-        and not any(plan.bug or plan.start_from or plan.checkpoint for plan in job.plans)
+        and not any(plan.bug or plan.start_from for plan in job.plans)
         and all(other.train_config.seed == a.train_config.seed for other in others)
         and all(trainer.train_config.steps >= MIN_STEPS and trainer.is_small for trainer in trainers)
     )
