@@ -43,10 +43,11 @@ machine. What is "at most" allowed is what the lab sets itself.
 
 Processors of the same name differ: on the wide kind large products of matrices run at about 200 GFLOP/s a core, on the
 narrow kind at about 95, and on the half kind at about 40. `python -m benchmarks limit` tells which kind a machine is.
-Of the half kind, which has no targets of its own, the step alone was measured, in two sizes. Of the wide kind the
-switches, alone and combined, the race and the memory are older than three changes that all else was measured with: no
-maximum of each row in the softmax, weights of long texts that are kept up to 1,024 tokens, and the first token of a
-text read like the later ones.
+The half kind has no targets of its own, and not all was measured on it. What was is newer than all of the other two
+kinds: a model has the BLAS touch its own memory first, which makes small products quicker there; whether it does
+anything for the other kinds, which have AVX-512, was not measured. Of the wide kind the switches, alone and combined,
+the race and the memory are older than three more changes: no maximum of each row in the softmax, weights of long texts
+that are kept up to 1,024 tokens, and the first token of a text read like the later ones.
 """
 
 
