@@ -12,7 +12,8 @@ from typing import Any
 
 import gradio as gr
 import gradio.state_holder
-from gradio.blocks import BlockFunction, Blocks
+from gradio.block_function import BlockFunction
+from gradio.blocks import Blocks
 from gradio.components import Dropdown, Radio
 from gradio.state_holder import SessionState
 
