@@ -116,15 +116,15 @@ def touch_product_memory(threads: int = 1) -> None:
     """Have the BLAS write, once a process, to a bit more of its own memory than the products of a small model need.
 
     A model calls this when it is made, and threads that share a batch when they are to begin. OpenBLAS copies blocks of
-    both factors to a memory of its own, and its kernels for AVX2 fetch ahead of what they read: behind small blocks,
-    where nothing was ever written, there is no page to be found, and each attempt costs the search. There a transposed
-    1,024 x 64 matrix times 1,024 x 256 took 2.6 ms, and takes 0.9 once a larger product has been there; with that
-    memory given back to the system it took 2.6 ms again. The larger product takes 3 ms.
+    both factors to a memory of its own, and its kernels fetch ahead of what they read: behind small blocks, where
+    nothing was ever written, there is no page to be found, and each attempt costs the search. With those for AVX2 a
+    transposed 1,024 x 64 matrix times 1,024 x 256 took 2.6 ms, and takes 0.9 once a larger product has been there; with
+    that memory given back to the system it took 2.6 ms again. The larger product takes 4 ms.
 
     Args:
         threads: how many multiply at the same time, each in a memory of its own.
     """
-    a, b = np.ones((64, 512), np.float32), np.ones((512, 1024), np.float32)
+    a, b = np.ones((128, 384), np.float32), np.ones((384, 1024), np.float32)
     begin = threading.Barrier(threads)
 
     def multiply() -> None:
