@@ -3,6 +3,7 @@
 import asyncio
 
 import gradio as gr
+import pandas as pd
 import pytest
 
 from support import GRADIO
@@ -54,8 +55,16 @@ def test_an_answer_for_what_is_no_output_is_refused(page):
         asyncio.run(page.postprocess_data(page.fns[0], {stranger: "one"}, LightState(page)))
 
 
-def test_an_empty_dict_is_a_value_where_there_is_one_output(page):
+def test_an_empty_dict_is_a_value_where_there_is_one_output():
     with LightBlocks(analytics_enabled=False) as page:
         values = gr.JSON()
         gr.Button().click(lambda: None, None, values)
     assert asyncio.run(page.postprocess_data(page.fns[0], {}, LightState(page)))[0].model_dump() == {}
+
+
+def test_a_table_is_a_value_where_there_is_one_output():
+    with LightBlocks(analytics_enabled=False) as page:
+        table = gr.Dataframe()
+        gr.Button().click(lambda: None, None, table)
+    (sent,) = asyncio.run(page.postprocess_data(page.fns[0], pd.DataFrame({"a": [1, 2]}), LightState(page)))
+    assert sent["data"] == [[1], [2]]

@@ -52,7 +52,7 @@ class LightBlocks(Blocks):
         self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
     ) -> list[Any]:
         """What the page is sent for each output of a handler; `gr.skip()` for those that stay as they are."""
-        answer = {} if predictions == gr.skip() else predictions
+        answer = {} if isinstance(predictions, dict) and predictions == gr.skip() else predictions
         if not isinstance(answer, dict) or predictions == {} or not answer.keys() <= set(block_fn.outputs):
             return await super().postprocess_data(block_fn, predictions, state)
         changed = [component for component in block_fn.outputs if component in answer]
