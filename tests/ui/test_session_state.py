@@ -42,6 +42,14 @@ def test_a_page_is_sent_what_gradio_would_send_and_keeps_what_it_would_keep(page
     assert told(page.postprocess_data) == told(theirs)
 
 
+def test_markup_that_an_answer_leaves_as_it_is_is_not_drawn_anew():
+    """Gradio 6.31 would send an empty update of its properties, for which the page puts the same markup in place."""
+    with LightBlocks(analytics_enabled=False) as page:
+        text, markup = gr.Textbox(), gr.HTML("<p>Words</p>")
+        gr.Button().click(lambda: None, None, [text, markup])
+    assert asyncio.run(page.postprocess_data(page.fns[0], {text: "one"}, LightState(page))) == ["one", gr.skip()]
+
+
 def test_an_answer_makes_no_component_for_what_it_leaves_as_it_is(page, monkeypatch):
     made = []
     monkeypatch.setattr(gr.Textbox, "__init__", lambda text, **arguments: made.append(text))

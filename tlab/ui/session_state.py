@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 import gradio.state_holder
 from gradio.block_function import BlockFunction
-from gradio.blocks import Blocks
+from gradio.blocks import Block, Blocks
 from gradio.components import Dropdown, Radio
 from gradio.state_holder import SessionState
 
@@ -56,10 +56,9 @@ class LightBlocks(Blocks):
         if not isinstance(answer, dict) or predictions == {} or not answer.keys() <= set(block_fn.outputs):
             return await super().postprocess_data(block_fn, predictions, state)
         changed = [component for component in block_fn.outputs if component in answer]
-        sent = {component: None if component.stateful else gr.skip() for component in block_fn.outputs}
+        values: dict[Block, Any] = {}
         if changed:
             of_changed = copy.copy(block_fn)
             of_changed.outputs = changed
-            values = await super().postprocess_data(of_changed, answer, state)
-            sent |= dict(zip(changed, values, strict=True))
-        return [*sent.values()]
+            values = dict(zip(changed, await super().postprocess_data(of_changed, answer, state), strict=True))
+        return [values.get(one, None if one.stateful else gr.skip()) for one in block_fn.outputs]
