@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tlab.machine import peak_memory_mib, total_memory, touch_product_memory
+from tlab.machine import TouchedMemory, multiply_at_once, peak_memory_mib, total_memory, touch_product_memory
 
 PROGRAM = """
 from pathlib import Path
@@ -81,14 +82,40 @@ def test_the_memory_of_a_container_is_what_it_may_have(tmp_path, monkeypatch, li
     assert total_memory() == 2**20 if least else total_memory() >= whole
 
 
-def test_threads_touch_the_memory_of_products_at_the_same_time(monkeypatch):
-    at_once, products = threading.Barrier(3, timeout=60), []
+@pytest.fixture
+def products(monkeypatch):
+    """Products that take a fifth of a second, and note in which threads they are made."""
+    noted = SimpleNamespace(made=[])
 
     class Factor:
-        def dot(self, other):
-            at_once.wait()  # breaks unless three are here together
-            products.append(other)
+        def dot(self, _):
+            noted.made.append(threading.get_ident())
+            time.sleep(0.2)
 
     monkeypatch.setattr("tlab.machine.np", SimpleNamespace(ones=lambda *_: Factor(), float32=None))
-    touch_product_memory.__wrapped__(3)
-    assert len(products) == 3
+    monkeypatch.setattr(TouchedMemory, "products", 0)
+    return noted
+
+
+def test_the_memory_of_products_is_touched_once_and_again_for_more_threads(products):
+    made = []
+    for threads in (1, 1, 3, 2):
+        touch_product_memory(threads)
+        made.append(len(products.made))
+    assert 1 <= made[0] == made[1] <= made[2] - 3
+    assert made[2] == made[3]
+
+
+def test_products_that_were_not_made_at_the_same_time_are_made_again(products, monkeypatch):
+    outcomes = iter([False, False, True])
+    monkeypatch.setattr(
+        "tlab.machine.multiply_at_once", lambda threads: products.made.append(threads) or next(outcomes)
+    )
+    touch_product_memory(2)
+    assert products.made == [2, 2, 2]
+
+
+def test_products_of_one_moment_are_at_the_same_time_and_in_a_thread_each(products):
+    while not multiply_at_once(3):  # a busy machine may start one late
+        products.made.clear()
+    assert len(set(products.made)) == 3

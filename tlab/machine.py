@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,15 @@ def keep_freed_memory() -> bool:
     return call_glibc("mallopt", M_MMAP_THRESHOLD, ONE_GIB) and call_glibc("mallopt", M_TRIM_THRESHOLD, ONE_GIB)
 
 
-@functools.cache
+class TouchedMemory:
+    """For how many products at a time the BLAS's own memory has been written to."""
+
+    products = 0
+
+
+TRIES = 10  # to have all threads multiply at the same time; on a busy machine one of them may come late
+
+
 def touch_product_memory(threads: int = 1) -> None:
     """Have the BLAS write, once a process, to a bit more of its own memory than the products of a small model need.
 
@@ -124,20 +133,35 @@ def touch_product_memory(threads: int = 1) -> None:
     Args:
         threads: how many multiply at the same time, each in a memory of its own.
     """
+    if threads <= TouchedMemory.products:
+        return
+    with one_blas_thread():  # else each of the BLAS's threads would write to its own share only
+        for _ in range(TRIES):
+            if multiply_at_once(threads):
+                break
+    TouchedMemory.products = threads
+
+
+def multiply_at_once(threads: int) -> bool:
+    """Make the larger product in so many threads, this one among them; -> whether there was a moment of all."""
     a, b = np.ones((128, 384), np.float32), np.ones((384, 1024), np.float32)
-    begin = threading.Barrier(threads)
+    start = threading.Barrier(threads, timeout=5.0)  # seconds; whoever waits for one that never comes gives up
+    spans: list[tuple[float, float]] = []
 
     def multiply() -> None:
-        begin.wait()
-        a.dot(b)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            start.wait()
+            began = time.perf_counter()
+            a.dot(b)
+            spans.append((began, time.perf_counter()))
 
     helpers = [threading.Thread(target=multiply, daemon=True) for _ in range(1, threads)]
-    with one_blas_thread() if helpers else contextlib.nullcontext():
-        for helper in helpers:
-            helper.start()
-        multiply()
-        for helper in helpers:
-            helper.join()
+    for helper in helpers:
+        helper.start()
+    multiply()
+    for helper in helpers:
+        helper.join()
+    return len(spans) == threads and max(began for began, _ in spans) < min(ended for _, ended in spans)
 
 
 def share_heaps() -> bool:
