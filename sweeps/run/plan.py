@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,21 +11,23 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from sweeps.grid.begin import BeginConfig, KnownText, known_text
-from sweeps.grid.cell_id import DTYPE, Cell, identify_settings
+from sweeps.grid.cell_id import DTYPE, Cell, RegisteredPart, foreign_parts, identify_settings, register_missing
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid, cells_of, load_corpora, load_texts, texts_of
-from sweeps.run.worker import run_task
+from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import CELLS, Store, read_record
-from sweeps.store.record import STATUSES, Record
+from sweeps.store.record import FAILED, STATUSES, Record
 from tlab.config import ConfigError
-from tlab.cost import FORWARD_SHARE, refuse_beyond_memory, step_flops, training_bytes
-from tlab.machine import forget_peak_memory, give_back_memory, one_blas_thread, peak_memory_mib
+from tlab.cost import FORWARD_SHARE, process_bytes, refuse_beyond_memory, step_flops
+from tlab.machine import one_blas_thread
 from tlab.nn.config import ModelConfig
 from tlab.text.corpora import CORPORA, Corpus
 from tlab.training.config import TrainConfig
-from tlab.training.trainer import Trainer
+from tlab.training.trainer import VALIDATION_TOKENS, Trainer
 from tlab.wording import did_you_mean, several
 
 
@@ -312,13 +311,13 @@ def estimate_cost(cells: Sequence[Cell], corpora: dict[BeginConfig, Corpus], job
     timed = evenly(counted, SHAPES_MEASURED)
     for shape in timed:
         check_memory(example[shape])
-    found = [cost_of_step(example[shape], corpora) for shape in timed]
-    seconds = [one.seconds for one in found]
+    seconds = [seconds_per_step(example[shape], corpora) for shape in timed]
     per_step = np.interp([step_flops(*shape) for shape in counted], [step_flops(*shape) for shape in timed], seconds)
     share = sum(map(sum, steps.values())) / sum(sum(steps[shape]) for shape in counted)  # of all work to that
     total = share * sum(sum(steps[shape]) * t for shape, t in zip(counted, per_step, strict=True))
     longest = max(max(steps[shape]) * t for shape, t in zip(counted, per_step, strict=True))
-    mib_each = idle_job_mib() + max(one.mib for one in found)
+    largest = example[counted[-1]]
+    mib_each = job_mib(largest, corpora[largest.text])
     return CostEstimate(max(total / min(jobs, len(cells)), longest), longest, mib_each, len(timed))
 
 
@@ -328,43 +327,23 @@ def evenly(items: list[CellShape], maximum: int) -> list[CellShape]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, maximum)]
 
 
-class StepCost(NamedTuple):
-    """What training takes, measured over a few steps."""
+def shortened(cell: Cell) -> Cell:
+    """The same with a few steps."""
+    train = dataclasses.replace(cell.train, steps=TIMED_STEPS + 1, validation_every=0, warmup_steps=0)
+    return dataclasses.replace(cell, train=train)
 
-    seconds: float  # of one update with one BLAS thread; of the fastest, as the machine may be busy
-    mib: float  # memory, beside what the process had before
 
-
-def cost_of_step(cell: Cell, corpora: dict[BeginConfig, Corpus]) -> StepCost:
-    """Time and memory of training a cell, from a few steps of it in this process."""
-    give_back_memory()  # else the memory of an earlier cell would be used again
-    forget_peak_memory()
-    before = peak_memory_mib()
-    short = dataclasses.replace(cell.train, steps=TIMED_STEPS + 1, validation_every=0, warmup_steps=0)
+def seconds_per_step(cell: Cell, corpora: dict[BeginConfig, Corpus]) -> float:
+    """Time of one update with one BLAS thread; the fastest of a few, as the machine may be busy."""
     took = []
     with one_blas_thread():
-        trainer = Trainer(cell.model, short, corpora[cell.text], dtype=DTYPE)
+        trainer = Trainer(cell.model, shortened(cell).train, corpora[cell.text], dtype=DTYPE)
         trainer.train_step()  # the first one warms up caches
         while len(took) < TIMED_STEPS - 1 and not trainer.finished:  # the last one would validate
             began = time.perf_counter()
             trainer.train_step()
             took.append(time.perf_counter() - began)
-    after = peak_memory_mib()
-    seconds = min(took, default=0.0)
-    if before is None or after is None:  # the system does not tell
-        return StepCost(seconds, training_bytes(cell.model, cell.train) / 2**20)
-    return StepCost(seconds, after - before)
-
-
-def idle_job_mib() -> float:
-    """Memory of a job before it trains, measured in a process with what a job imports: less than this one has.
-
-    0.0 where the system does not tell.
-    """
-    program = f"import joblib, {run_task.__module__}, tlab.machine; print(tlab.machine.peak_memory_mib() or 0.0)"
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # what this process imports from
-    told = subprocess.run([sys.executable, "-c", program], env=found, capture_output=True, text=True, check=False)
-    return float(told.stdout or 0.0)
+    return min(took, default=0.0)
 
 
 def check_memory(cell: Cell) -> None:
@@ -377,3 +356,27 @@ def check_memory(cell: Cell) -> None:
         refuse_beyond_memory(cell.model, cell.train)
     except ConfigError as error:
         raise GridError(f"cell {cell.cell_id}: {error}") from error
+
+
+def job_mib(cell: Cell, corpus: Corpus) -> float:
+    """Memory of a job that trains this cell: what a process like a sweep's takes for a few steps and a validation.
+
+    Where that process fails, or the system tells nothing of it, the arrays of the training beside this process's own.
+    """
+    piece = dataclasses.replace(
+        corpus, validation=corpus.validation[: VALIDATION_TOKENS + 1]
+    )  # all that it reads at once
+    job = delayed(memory_of)(shortened(cell), piece, foreign_parts(cell.model, cell.train))
+    try:
+        with parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=1):  # one job alone would get no process
+            (found,) = Parallel()([job])
+    except BrokenProcessPool:
+        found = None
+    return found or process_bytes(cell.model, cell.train) / 2**20
+
+
+def memory_of(cell: Cell, corpus: Corpus, parts: list[RegisteredPart]) -> float | None:
+    """Peak memory in MiB of this process while it trains the cell; None if that fails, or nobody knows."""
+    register_missing(parts)
+    record = train_cell(cell, corpus)
+    return None if record.status == FAILED else record.peak_memory_mib
