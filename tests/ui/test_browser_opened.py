@@ -79,7 +79,8 @@ def test_a_link_to_a_model_lands_on_the_tab_that_it_names(visit, folder, runs, u
     page.goto(f"{url}?model=little-llama&text=The+capital+of+Japan#{tab}")
     page.locator(f"#{tab}-note").get_by_text("the opened model “little-llama”").wait_for()
     assert page.input_value(f"{box} textarea") == "The capital of Japan"
-    assert page.locator(f"#{tab}-model input").input_value() == "Opened: little-llama"
+    in_list = f"document.querySelector('#{tab}-model input').value === 'Opened: little-llama'"
+    page.wait_for_function(in_list)  # by an answer of its own
     assert page.evaluate("location.hash") == f"#{tab}"
     page.click("#copy-link")
     page.wait_for_function(
