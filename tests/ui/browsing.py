@@ -88,6 +88,13 @@ def generate_text(page, *texts: str) -> None:
         page.wait_for_function(f"{new}.length === 300")
 
 
+def open_beside(page, url: str) -> None:
+    """Another page of the same visitor: while the server knows of one, it forgets nobody."""
+    beside = page.context.new_page()
+    with beside.expect_response(lambda answer: "/heartbeat/" in answer.url, timeout=1000 * SECONDS):
+        beside.goto(url, timeout=1000 * SECONDS)
+
+
 def settle(page) -> None:
     """Until the page waits for no answer of the server, twice in a row when it had nothing to do, and has drawn it.
 

@@ -6,7 +6,18 @@ import sys
 import zipfile
 from pathlib import Path
 
-from browsing import assert_enlarges, choose_preset, drawn, open_tab, set_number, settle, start, unfold, wait_for_state
+from browsing import (
+    assert_enlarges,
+    choose_preset,
+    drawn,
+    open_beside,
+    open_tab,
+    set_number,
+    settle,
+    start,
+    unfold,
+    wait_for_state,
+)
 from support import EVIL, GRADIO, VERSE
 from tlab.ui.demo.shipped_run import shipped_id
 from tlab.ui.settings.own_text import BRING_TEXT_BACK
@@ -191,9 +202,7 @@ def test_the_bare_address_says_that_the_run_which_it_shows_has_other_settings(vi
     settle(page)
     page.click("#start")
     wait_for_state(page, "done")
-    beside = page.context.new_page()  # so the server does not forget the visitor meanwhile
-    beside.goto(url)
-    beside.wait_for_selector("#link-notice [data-link-read]", state="attached")
+    open_beside(page, url)
     page.goto(url)
     page.locator("#other-settings").get_by_text("These pictures are of another run").wait_for()
     assert "no positions" in page.inner_text("#other-settings")

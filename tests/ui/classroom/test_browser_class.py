@@ -1,6 +1,6 @@
 """A class in a real browser: one teacher and two students, from the code to the verdict."""
 
-from browsing import open_tab, settle
+from browsing import open_beside, open_tab, settle
 from support import GRADIO
 from test_browser_bar import axe  # noqa: F401, a fixture
 
@@ -57,7 +57,7 @@ def test_who_opens_the_link_of_the_class_again_after_the_start_has_its_settings_
     settle(student)
     student.click("#start")
     student.wait_for_selector("[data-class-state=trains]")
-    student.context.new_page().goto(url)  # as long as one page is there, this server forgets no visitor
+    open_beside(student, url)
     student.goto(f"{link}#attention")
     student.wait_for_function(in_place)
     student.get_by_role("tab", name="Attention", selected=True).wait_for()
