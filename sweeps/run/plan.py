@@ -327,7 +327,7 @@ def evenly(items: list[CellShape], maximum: int) -> list[CellShape]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, maximum)]
 
 
-def shortened(cell: Cell) -> Cell:
+def with_few_steps(cell: Cell) -> Cell:
     """The same with a few steps."""
     train = dataclasses.replace(cell.train, steps=TIMED_STEPS + 1, validation_every=0, warmup_steps=0)
     return dataclasses.replace(cell, train=train)
@@ -337,7 +337,7 @@ def seconds_per_step(cell: Cell, corpora: dict[BeginConfig, Corpus]) -> float:
     """Time of one update with one BLAS thread; the fastest of a few, as the machine may be busy."""
     took = []
     with one_blas_thread():
-        trainer = Trainer(cell.model, shortened(cell).train, corpora[cell.text], dtype=DTYPE)
+        trainer = Trainer(cell.model, with_few_steps(cell).train, corpora[cell.text], dtype=DTYPE)
         trainer.train_step()  # the first one warms up caches
         while len(took) < TIMED_STEPS - 1 and not trainer.finished:  # the last one would validate
             began = time.perf_counter()
@@ -366,7 +366,7 @@ def job_mib(cell: Cell, corpus: Corpus) -> float:
     piece = dataclasses.replace(
         corpus, validation=corpus.validation[: VALIDATION_TOKENS + 1]
     )  # all that it reads at once
-    job = delayed(memory_of)(shortened(cell), piece, foreign_parts(cell.model, cell.train))
+    job = delayed(memory_of)(with_few_steps(cell), piece, foreign_parts(cell.model, cell.train))
     try:
         with parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=1):  # one job alone would get no process
             (found,) = Parallel()([job])
