@@ -46,15 +46,26 @@ def outcomes_of(tasks: Tasks, corpora: Corpora, at_once: Any) -> Iterator[TaskRe
     yield from Parallel(**options)(calls)  # pyright: ignore[reportReturnType]
 
 
+def training_processes(count: int) -> parallel_config:
+    """In this block joblib's calls go to so many processes of this machine, which only train cells."""
+    return parallel_config(
+        backend="loky", n_jobs=count, inner_max_num_threads=1, initializer=begin_worker, initargs=(os.getpid(),)
+    )
+
+
+def end_processes() -> None:
+    """joblib keeps its processes for the next call; where there is none, no one waits for what they are doing."""
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+
+
 @contextmanager
 def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTasks]:
     """Processes on this machine; with one job, this process itself."""
 
     def train(tasks: Tasks, alone: bool) -> Iterator[TaskResult]:
         processes, at_once = (2, 1) if alone else (jobs, jobs)  # joblib makes no process for a single job
-        with parallel_config(
-            backend="loky", n_jobs=processes, inner_max_num_threads=1, initializer=begin_worker, initargs=(os.getpid(),)
-        ):
+        with training_processes(processes):
             try:
                 yield from outcomes_of(tasks, corpora, at_once)
             except BrokenProcessPool as error:
@@ -63,9 +74,7 @@ def loky(jobs: int, scheduler: str | None, corpora: Corpora) -> Iterator[RunTask
     try:
         yield train
     finally:
-        # joblib keeps its processes for the next call; there is none, and no one waits for what they are doing.
-        if reusable_executor._executor is not None:
-            reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+        end_processes()
 
 
 @contextmanager

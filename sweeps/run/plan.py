@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from sweeps.grid.begin import BeginConfig, KnownText, known_text
 from sweeps.grid.cell_id import DTYPE, Cell, RegisteredPart, foreign_parts, identify_settings, register_missing
 from sweeps.grid.fields import GridError
 from sweeps.grid.grid import Grid, cells_of, load_corpora, load_texts, texts_of
+from sweeps.run.backends import end_processes, training_processes
 from sweeps.run.train_cell import train_cell
 from sweeps.store.folder import CELLS, Store, read_record
 from sweeps.store.record import FAILED, STATUSES, Record
@@ -363,15 +364,16 @@ def job_mib(cell: Cell, corpus: Corpus) -> float:
 
     Where that process fails, or the system tells nothing of it, the arrays of the training beside this process's own.
     """
-    piece = dataclasses.replace(
-        corpus, validation=corpus.validation[: VALIDATION_TOKENS + 1]
-    )  # all that it reads at once
-    job = delayed(memory_of)(with_few_steps(cell), piece, foreign_parts(cell.model, cell.train))
+    at_once = corpus.validation[: VALIDATION_TOKENS + 1]  # what one piece of the validation reads
+    text = dataclasses.replace(corpus, validation=at_once)
+    job = delayed(memory_of)(with_few_steps(cell), text, foreign_parts(cell.model, cell.train))
     try:
-        with parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=1):  # one job alone would get no process
+        with training_processes(2):  # joblib makes no process for a single job
             (found,) = Parallel()([job])
     except BrokenProcessPool:
         found = None
+    finally:
+        end_processes()
     return found or process_bytes(cell.model, cell.train) / 2**20
 
 
