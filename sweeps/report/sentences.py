@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from sweeps.grid.fields import RATE
 from sweeps.report.analysis import Analysis
 from sweeps.report.setup_sections import trainings
 from sweeps.results.effects import LevelComparison
@@ -195,7 +196,9 @@ def comparison_sentences(found: Sequence[LevelComparison], margin: float, unit: 
         ]
     total = several(len(tested), "comparison")
     real = largest_first(one for one in tested if one.verdict in (REAL, BELOW_MARGIN))
-    equal = sorted((one for one in tested if one.verdict == EQUIVALENT), key=lambda one: one.p_equal_holm)
+    equal = sorted(
+        (one for one in tested if one.verdict == EQUIVALENT), key=lambda one: (RATE in one.axes, one.p_equal_holm)
+    )
     hints = largest_first(one for one in tested if one.is_hint)
     sentences = [
         f"Real differences, after Holm's correction, in {len(real)} of {total} of levels{named(real, margin)}."
@@ -242,7 +245,8 @@ def interactions_sentence(analysis: Analysis) -> str:
 
 
 def largest_first(found: Iterable[LevelComparison]) -> list[LevelComparison]:
-    return sorted(found, key=lambda one: -abs(one.estimate.mean))
+    """Those of learning rates last, which are mostly the largest, and seldom the question."""
+    return sorted(found, key=lambda one: (RATE in one.axes, -abs(one.estimate.mean)))
 
 
 def named(found: Sequence[LevelComparison], margin: float) -> str:

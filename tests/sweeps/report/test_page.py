@@ -291,6 +291,18 @@ def test_learning_rates_are_reported_fixed_and_at_their_best(tmp_path):
     assert f"Best was 0.01 for {several(number, 'configuration')}." in text, "however many seeds each has"
 
 
+def test_the_headline_names_what_was_asked_before_the_rates_it_was_tried_at(tmp_path):
+    found = [
+        row | {"learning_rate": rate, "cell_id": f"{row['cell_id']}-{rate}", "val_loss": row["val_loss"] + lift}
+        for rate, lift in ((0.001, 2.0), (0.01, 0.0), (0.1, 3.0), (1.0, 5.0))
+        for row in rows()
+        if row["norm"] == "layernorm"
+    ]
+    words = " ".join(headline(Analysis(Table(("residual", "learning_rate"), found))))
+    assert re.search(r"in \d of \d comparisons of levels: Pre-LN is better than Post-LN by", words), words
+    assert "rate 1 " in words, "the largest of the others follow"
+
+
 @pytest.mark.parametrize(
     "found",
     [[], rows()[:1], [row | {"status": "failed", "val_loss": None} for row in rows()]],
