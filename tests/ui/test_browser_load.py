@@ -64,3 +64,23 @@ def test_what_a_script_says_to_its_readers_is_not_sent():
     assert "// nothing has a cost before the first step" in source and "has a cost" not in code
     told = [line.strip() for line in source.splitlines() if not line.strip().startswith("//")]
     assert all(line.partition(" // ")[0] in code for line in told)
+
+
+def test_a_page_at_rest_draws_no_frames(visit, url):
+    page = visit()
+    page.add_init_script("""{ // before any script of the page runs
+      const frame = requestAnimationFrame.bind(window);
+      window.framesAsked = 0;
+      window.requestAnimationFrame = (callback) => (window.framesAsked++, frame(callback));
+    }""")
+    page.goto(url)
+    page.wait_for_selector("#loss-chart canvas")
+    settle(page)
+    asked = []
+    while len(asked) < 20 and (
+        not asked or asked[-1] > 8
+    ):  # the drawing of Gradio's first screen ends some seconds later
+        before = page.evaluate("window.framesAsked")
+        page.wait_for_timeout(2000)
+        asked.append(page.evaluate("window.framesAsked") - before)
+    assert asked[-1] <= 8, f"frames in two seconds each: {asked}"

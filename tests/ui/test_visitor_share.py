@@ -167,3 +167,18 @@ def test_all_connections_together_are_bounded(connect, monkeypatch):
 
 def test_what_is_answered_at_once_is_not_counted(connect):
     assert {connect(path="/")[0] for _ in range(CONNECTION_SHARE.page + 1)} == {200}
+
+
+def test_an_idle_server_looks_into_its_queue_at_most_a_hundred_times_a_second(monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        demo._queue.stopped = len(slept) == 50
+
+    with gr.Blocks() as demo:
+        pass
+    share_queue(demo)
+    monkeypatch.setattr(gr.queueing.asyncio, "sleep", sleep)
+    asyncio.run(demo._queue.start_processing())
+    assert sum(slept) >= 0.01 * len(slept) > 0

@@ -194,7 +194,10 @@ def launch_options(demo: LabPage) -> dict[str, Any]:
         Middleware(HttpGuard, names=names_here(), presence=demo.presence),
         Middleware(ConnectionLimit),
         Middleware(BodyLimit, most=largest_body(limits_here())),
-        Middleware(PageCache, head=styles_of({block.get_block_name() for block in demo.blocks.values()})),
+        Middleware(
+            PageCache,
+            head=scripts.IN_HEAD + styles_of({block.get_block_name() for block in demo.blocks.values()}),
+        ),
     ]
     return {
         "theme": lab_theme(),
