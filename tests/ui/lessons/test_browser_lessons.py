@@ -4,7 +4,7 @@ The runs are short, and of five seeds two are trained: what a lesson says of the
 
 import pytest
 
-from browsing import open_tab, settle, wait_for_state
+from browsing import open_beside, open_tab, settle, wait_for_state
 from lessons_at_hand import make_short
 from support import GRADIO
 from test_browser_bar import COLOUR_RULES, axe  # noqa: F401, a fixture
@@ -274,3 +274,29 @@ def test_who_leaves_a_lesson_is_bothered_no_more_and_finds_the_step_again(visit)
 def test_nothing_of_the_lessons_is_sent_to_who_does_not_ask(visit):
     page = visit()
     assert page.locator("#learn-page *").count() == 0 and page.locator("#lesson-strip .tl-guide").count() == 0
+
+
+def test_after_a_reload_on_another_tab_the_strip_learns_that_its_run_has_ended(visit, url):
+    page = learning(visit)
+    reader = Reader(page)
+    reader.press("[data-lesson-open=loss]")
+    for number, step in enumerate(all_lessons()["loss"].steps, 1):
+        reader.at("loss", number)
+        if isinstance(step.task, TrainTask):
+            break
+        if step.choices:
+            reader.answer(step)
+        reader.press(f".tl-lesson-ways [data-lesson-step='{number + 1}']:enabled")
+    in_place = f"document.querySelector('#field-steps input')?.value === '{step.task.settings['steps']}'"
+    reader.press("[data-lesson-do]")
+    page.locator("#lesson-strip .tl-guide").wait_for()
+    page.wait_for_function(in_place)
+    settle(page)
+    open_beside(page, url)
+    page.reload()
+    page.get_by_role("tab", name="Train", selected=True).wait_for()
+    page.locator("#lesson-strip .tl-guide").wait_for()
+    page.wait_for_function(in_place)
+    settle(page)
+    reader.press("#start")
+    page.wait_for_selector(DONE)

@@ -52,15 +52,18 @@ class LearnTab(Tab):
     title, key = "Learn", "learn"
 
     def build_strip(self) -> None:
-        """The strip, above all tabs, where it has to be for all of them; and the script of the lessons."""
+        """The strip, above all tabs, where it has to be for all of them; its clock; and the script of the lessons.
+
+        A page has what lies in a tab only once that tab was opened, and the strip waits on each of them.
+        """
         self.strip = scripted_html("tabs/learn/learn", "", "lesson-strip")
+        self.clock = gr.Timer(SECONDS_BETWEEN_CHECKS, active=False)
         self.asked = selection_component("learn", {})
         self.wanted = selection_component("learn-go", {})
 
     def build(self, page: Page) -> None:
         """Lay it out, empty, and connect it to what the tabs further left show. The strip is built before."""
         self.page = gr.HTML("", elem_id="learn-page", apply_default_css=False)
-        self.clock = gr.Timer(SECONDS_BETWEEN_CHECKS, active=False)
         self.state = gr.State(None)  # what the page shows, as `Sitting.state` has it
         self.bar = page.bar
         self.train, self.attention = page.find(TrainTab), page.find(AttentionTab)
