@@ -13,10 +13,11 @@ from support import GRADIO
 from tlab.ui.classroom.question import seed_of
 from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
+from tlab.ui.runs.run import RUNNING, WAITING
 from tlab.ui.settings.own_text import OWN_TEXT
 from tlab.ui.settings.presets import DEMO_PRESET
 from tlab.ui.tabs.learn.class_panel import OVER, ClassPanel
-from tlab.ui.tabs.learn.class_view import ONLY_HERE, WHEN_ALL_PREDICT, link_of, qr_picture
+from tlab.ui.tabs.learn.class_view import ONLY_HERE, WHEN_ALL_PREDICT, link_of, qr_picture, takes_words
 from tlab.ui.tabs.train.link_bar import LinkBar
 from tlab.ui.tabs.train.tab import TrainTab
 
@@ -362,3 +363,36 @@ def test_an_ended_class_is_closed_to_its_teacher_and_its_students(panel, taught)
         updates = panel.on_tick(sent, None, who)
         assert updates[panel.clock]["active"] is False
         assert "the class has ended" in updates[panel.panel]
+
+
+@pytest.mark.parametrize(("state", "words"), [(RUNNING, "What trains now"), (WAITING, "What waits in the queue now")])
+def test_who_has_a_run_of_another_question_is_told_to_stop_it(panel, taught, state, words):
+    of_student(panel, taught, 1, winner="A", by="0.2")
+    seat = panel.classroom.join(taught["code"], "page student1")
+    plans = tuple(plan._replace(training=dataclasses.replace(plan.training, steps=90)) for plan in seat.job.plans)
+    other = ended_run("page student1", seat.job._replace(plans=plans), (2.0, 2.5), seat.answer.predicted_at - 1)
+    other.state = state
+    panel.train.runs.runs[other.id] = other
+    page = panel.on_ask({"role": "student", "code": taught["code"]}, student_number(1))[panel.panel]
+    del panel.train.runs.runs[other.id]
+    assert f"{words} has other settings than the class: press Stop, put its settings in place, and press Start." in page
+
+
+def test_the_next_question_is_asked_only_after_a_word_while_predictions_wait_for_their_runs(panel, taught):
+    waits = "1 of 2 predictions has no result yet"
+    assert 'data-class-submit="next" data-class-confirm' not in panel.on_ask(taught, TEACHER)[panel.panel]
+    train_one(panel, taught, 1, (2.0, 2.5))
+    of_student(panel, taught, 2, winner="A", by="0.2")
+    assert f'data-class-submit="next" data-class-confirm="{waits}' in panel.on_ask(taught, TEACHER)[panel.panel]
+    panel.on_ask({**taught, "act": "freeze"}, TEACHER)
+    assert waits not in panel.on_ask(taught, TEACHER)[panel.panel], "they are not taken in any more"
+
+
+def test_a_question_that_no_lesson_can_hold_is_said_to_be_too_long():
+    assert takes_words(60.0).endswith("here.")
+    assert "No lesson is as long" in takes_words(3600.0)
+
+
+def test_a_student_without_a_class_is_led_to_the_lab(panel):
+    page = panel.on_ask({"role": "student", "code": "K7QM-4T2P"}, student_number(1))[panel.panel]
+    assert '<a href="?">' in page

@@ -53,7 +53,8 @@ element.addEventListener("click", ({ target }) => {
 });
 element.addEventListener("submit", (event) => {
   event.preventDefault();
-  acts[event.target.dataset.classSubmit]();
+  const { classSubmit: act, classConfirm: words } = event.target.dataset;
+  if (!words || confirm(words)) acts[act]();
 });
 
 // What is typed and unfolded stays while results come in.

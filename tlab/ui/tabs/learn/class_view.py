@@ -45,6 +45,7 @@ markup = macros("classroom/view.html")
 PLACE = re.compile(r"https?://[\w.:\[\]-]{1,250}(/[\w./~-]{0,250})?", re.ASCII)
 USUAL_PLACE = "http://127.0.0.1:7860/"
 USUAL_ROOM = 30  # students
+SECONDS_OF_LESSON = 45 * 60
 MAX_REACH = 3.0  # of a line of predictions: times the median one, or the outcome that is farthest from zero
 OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 ONLY_HERE = (
@@ -65,6 +66,7 @@ class TeacherShown(NamedTuple):
     warning: str
     question: str
     takes: str
+    unfinished: str  # what is asked before the next question is
     words: str
     predictions: Strip | None
     predictions_words: str
@@ -146,7 +148,8 @@ def teacher_html(
         shown_code(room.code), link, qr_picture(link),
         ONLY_HERE if urlsplit(link).hostname in OWN_NAMES else "",
         question_words(question.query),
-        "" if seconds is None else f"The runs of {USUAL_ROOM} students take about {duration(seconds)} here.",
+        "" if seconds is None else takes_words(seconds),
+        unfinished_words(room),
         words_so_far_or_verdict(results, question.frozen),
         strip_at(predicted, found.difference._replace(n=0), "Predicted B − A", [*outcomes, *interval])
         if predicted else None,
@@ -161,6 +164,23 @@ def teacher_html(
         key, is_new,
     )  # fmt: skip
     return markup.teacher(room, shown)
+
+
+def takes_words(seconds: float) -> str:
+    words = f"The runs of {USUAL_ROOM} students take about {duration(seconds)} here."
+    too_long = "No lesson is as long: take fewer steps or a smaller model, and ask again."
+    return f"{words} {too_long}" if seconds > SECONDS_OF_LESSON else words
+
+
+def unfinished_words(room: RoomState) -> str:
+    """What the next question would leave without a result; nothing where all who predicted have one."""
+    missing = room.predicted - room.trained
+    if room.question.frozen or missing < 1:
+        return ""
+    return (
+        f"{missing} of {several(room.predicted, 'prediction')} {'has' if missing == 1 else 'have'} no result yet, and "
+        "what ends after the next question is asked is not taken in. Ask it now?"
+    )
 
 
 def results_to(question: QuestionRow, answers: Sequence[AnswerRow]) -> ClassResults:
@@ -209,6 +229,7 @@ def sides_words(results: ClassResults) -> str:
     words = f"Predicted lower: A by {a}, B by {b}, neither by {len(predicted) - a - b}."
     if results.outcomes:
         words += f" For {results.right} of {len(results.outcomes)} their own run came out as they predicted."
+        words += f" Less than {MARGIN:g} {NATS_PER_TOKEN} apart counts as neither."
     return words
 
 
@@ -281,7 +302,11 @@ def state_of(seat: Seat, runs: Sequence[Run]) -> tuple[str, str]:
         in_place = f"Your seed is {seat.seed}, and its settings were put in place: press Start."
         return "train", uncounted_words(seat, runs) or in_place
     if experiment_of(active.job) != seat.job:
-        return "train", "What trains now has other settings than the class. Put its settings in place, and press Start."
+        what = "What trains now" if active.state == RUNNING else "What waits in the queue now"
+        return (
+            "train",
+            f"{what} has other settings than the class: press Stop, put its settings in place, and press Start.",
+        )
     if active.state == RUNNING:
         return "trains", f"Seed {seat.seed} trains. What came of it will stand here."
     return "trains", f"Seed {seat.seed} waits for its turn. Its place in the queue stands beside the buttons."
