@@ -245,7 +245,7 @@ class DyT(Norm):
 class NoNorm(Norm):
     """Leaves each vector as it is.
 
-    Notice: now nothing holds the residual stream's size. Small or shallow models train all the same; deep ones
+    Notice: now nothing holds the size of what a sublayer reads. Small or shallow models train all the same; deep ones
     start with large, uneven gradients.
     """
 

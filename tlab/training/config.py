@@ -133,7 +133,7 @@ class TrainConfig(Config):
         1000.0, low=0, low_is_allowed=False, typical=(10, 1000),
         help="Training loss, in nats per token, at which a run counts as diverged and ends.",
     )  # fmt: skip
-    seed: int = option(0, low=0, high=2**32 - 1, typical=(0, 100), help="Seed of the initial weights.")
+    seed: int = option(0, low=0, high=2**32 - 1, typical=(0, 100), help="Seed of the weights, and of the batches.")
     data_seed: int | None = option(
         None,
         low=0,

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 
 from lessons_at_hand import REQUEST, STEPS, Pupil, finished, learn_tab, make_short
@@ -17,6 +18,7 @@ from tlab.ui.runs.limits import LOCAL
 from tlab.ui.runs.manager import Runs
 from tlab.ui.runs.run import STOPPED
 from tlab.ui.studies.study import Ended
+from tlab.ui.widgets.markup import macros
 from tlab.wording import percent
 
 pytestmark = GRADIO
@@ -294,3 +296,25 @@ def test_a_link_to_a_lesson_that_there_is_not_says_so_above_the_list(pupil):
     assert "There is no lesson called “nope" in page and "data-lesson-open" in page and "<img" not in page
     for sent in ({}, {"lesson": ""}, {"lesson": 3}, None):
         assert "no lesson" not in str(pupil.tab.on_ask(sent, *pupil.about, request=REQUEST)[pupil.tab.page])
+
+
+def test_the_curve_of_the_loss_is_minus_the_logarithm_of_the_probability():
+    drawn = re.search(r'class="tl-curve" d="M([^"]+)"', str(macros("lessons/pictures.html").loss()))[1]
+    numbers = np.array([float(number) for number in re.findall(r"[\d.]+", drawn)]).reshape(-1, 2)
+    probability, loss = (numbers[:, 0] - 40) / 266, 120 - numbers[:, 1]
+    ends = slice(0, -1)  # without the last point, which is 1
+    np.testing.assert_allclose(loss[ends] / loss[0], np.log(probability[ends]) / np.log(probability[0]), atol=0.01)
+
+
+@pytest.mark.parametrize("losses", [(2.1949, 1.8651), (2.196, 1.864), (3.0, math.inf)])
+def test_the_gap_of_a_lesson_is_the_difference_of_the_two_losses_beside_it(pupil, monkeypatch, losses):
+    lesson = next(one for one in all_lessons().values() for step in one.steps if two_sides(step))
+    run = pupil.train(next(step.task for step in lesson.steps if two_sides(step)))
+    for side, loss in zip(run.sides, losses, strict=True):
+        monkeypatch.setattr(side, "validation_loss", None if math.isinf(loss) else loss)
+    a, b = (float(f"{loss:.2f}") for loss in losses)
+    assert RunFacts(run).shown_gap == pytest.approx(abs(b - a))
+
+
+def two_sides(step) -> bool:
+    return isinstance(step.task, TrainTask) and len(step.task.job.plans) == 2

@@ -51,7 +51,8 @@ class SideFacts:
             math.nan if side.accuracy is None else side.accuracy
         )  # share of right answers, of a text that asks
         self.first = side.curve.bins[0][0] if side.curve.bins else math.inf  # training loss of the first step
-        self.learned = round(blind, 2) - round(self.loss, 2)  # nats per token, as one finds who subtracts what is shown
+        self.shown_loss = round(self.loss, 2)  # differences are those of what is shown
+        self.learned = round(blind, 2) - self.shown_loss
         self.side = side
 
     @property
@@ -79,6 +80,7 @@ class RunFacts:
         self.a, self.b = sides[0], sides[-1]
         self.text = run.job.corpus
         self.gap = math.inf if self.a.loss == self.b.loss == math.inf else abs(self.b.loss - self.a.loss)
+        self.shown_gap = self.gap if math.isinf(self.gap) else abs(self.b.shown_loss - self.a.shown_loss)
         self.lower = self.a if self.a.loss <= self.b.loss else self.b
         self.higher = self.b if self.lower is self.a else self.a
 

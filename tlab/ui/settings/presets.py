@@ -43,9 +43,9 @@ COMPARISONS = (
     ),
     Preset(
         "Norm or none",
-        "Eight layers with and without LayerNorm. Without it, the residual stream is at least six times as large at "
-        "the first step, and how far the model gets depends on the seed: in eight of them on Python's documentation it "
-        "ended between 1.97 and 2.87, and with LayerNorm between 2.01 and 2.08.",
+        "Eight layers with and without LayerNorm. Without it, the residual stream grows over the layers to at least "
+        "six times the size at the first step, and how far the model gets depends on the seed: in eight of them on "
+        "Python's documentation it ended between 1.97 and 2.87, and with LayerNorm between 2.01 and 2.08.",
         DEEP,
         ("norm", "none"),
     ),
