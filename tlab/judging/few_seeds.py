@@ -257,11 +257,21 @@ def outlying(values: Array) -> Mask:
     """
     if values.size == 0:
         return np.zeros(values.shape, bool)
-    rest = values - np.nanmedian(values, axis=0) if len(values) > 2 else values
+    rest = values - seed_effects(values) if len(values) > 2 else values
     distances = np.abs(rest - np.nanmedian(rest, axis=1, keepdims=True))
     usual = distances[distances > MAX_ROUNDING]
     far = distances > OUTLYING * (np.median(usual) if len(usual) else math.inf)
     return far if len(values) > 2 else far | np.array([set_apart(row) for row in values])
+
+
+def seed_effects(values: Array) -> Array:
+    """What each seed does to all configurations: (configurations, seeds) -> (seeds,).
+
+    Where runs are missing seeds have different configurations, and medians that differ for that alone: there the level
+    of each configuration is taken off first.
+    """
+    levels = np.nanmedian(values, axis=1, keepdims=True) if np.isnan(values).any() else 0.0
+    return np.nanmedian(values - levels, axis=0)
 
 
 def set_apart(losses: Array) -> Mask:
