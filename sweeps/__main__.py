@@ -179,7 +179,7 @@ class RunCommand(RunArgs, GridArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryCommand(RunArgs, FolderArgs):
-    """Train cells again that failed, were killed or took too long; or the cells that are named.
+    """Train cells again that failed, were killed or took too long; or those that `--cells` names.
 
     Cells that were never started are left to the command that started the sweep.
     """

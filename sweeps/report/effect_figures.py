@@ -199,7 +199,7 @@ def main_effects_figure(effects: Sequence[Effect], unit: str = NATS_PER_TOKEN) -
 def draw_effect(axes: Axes, effect: Effect, y: float) -> None:
     mean, low, high, n = effect.estimate
     if not n:
-        write_beside(axes, y, "", effect.counts.caveat or "too few cells yet")
+        write_beside(axes, y, "", effect.counts.caveat or "no complete combination")
         return
     if math.isfinite(low):
         axes.plot([low, high], [y, y], color=BLUE, linewidth=2.2, solid_capstyle="butt", alpha=0.6)

@@ -76,7 +76,8 @@ def report_figures(analysis: Analysis) -> Iterator[ReportFigure]:
     if table.axes:
         caption = (
             "Each square is one configuration. The number is the mean over seeds; diverged and failed seeds are "
-            "counted beside it, and a configuration that lost one has the colour of the highest losses."
+            "counted beside it. A configuration that lost some of its runs has the colour of the highest losses, "
+            "and one that lost all has none."
         )
         if UNCOMPARED in table.axes:
             caption += " Colours show how far a loss is above the lowest one of the same text."

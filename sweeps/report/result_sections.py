@@ -90,8 +90,8 @@ def rates_section(analysis: Analysis) -> Rates | None:
         return None
     rates = levels_of(table, RATE)
     best = at_best_rate(table)
-    columns = {f"rate {level_name(RATE, rate)}": at_rate(table, rate) for rate in rates}
-    columns["each at its best rate tried"] = best
+    columns = {"each at its best rate tried": best}  # first: of many rates the last columns are out of sight
+    columns |= {f"rate {level_name(RATE, rate)}": at_rate(table, rate) for rate in rates}
     by_pair: dict[tuple[str, frozenset[Any]], dict[str, LevelComparison]] = {}
     of_columns = comparisons_of(list(columns.values()), margin)
     for name, of_column in zip(columns, of_columns, strict=True):

@@ -114,7 +114,8 @@ def basis_sentence(one: LevelComparison, num_tests: int) -> str:
         lost = [f"{level_phrase(one.axes[0], level)} {count}" for level, count in zip(one.first, one.lost, strict=True)]
         words.append(f"runs lost on one side only: {listed(lost)}")
     if one.is_hint and (needed := seeds_needed(one.estimate.mean, one.spread, ALPHA / num_tests)):
-        words.append(f"if it is as large as it looks, about {needed} seeds would show it in a t-test of its own")
+        test = f"a t-test of its own at {ALPHA / num_tests:.1%}"
+        words.append(f"if it is as large as it looks, about {needed} seeds would show it in {test}")
     return ", ".join(words)
 
 
