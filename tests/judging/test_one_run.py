@@ -115,3 +115,10 @@ def test_a_loss_about_that_of_a_guess_is_said_to_be():
     assert guesses_words(3.25, guesses) == (
         "about that of a guess by token frequencies (3.24), and 0.93 above a guess from the token before (2.32)"
     )
+
+
+def test_a_validation_loss_that_was_below_training_is_not_said_to_move_apart_from_it_while_it_comes_closer():
+    points = [Point(250, 1.9, 2.08), Point(500, 1.6, 1.75), Point(750, 1.55, 1.58), Point(1000, 1.51, 1.52)]
+    words = heart_words(points, text_gap=-0.17)
+    assert "move apart" not in words
+    assert "loses its lead: validation minus training was −0.18 at step 250 and is −0.01 at step 1,000" in words

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -28,7 +29,7 @@ from tlab.config import options
 from tlab.nn.activations import ACTIVATIONS, Relu
 from tlab.nn.model import Transformer
 from tlab.text import CORPORA, TOKENIZERS
-from tlab.training.records import StepRecord
+from tlab.training.records import Divergence, StepRecord
 from tlab.ui import app
 from tlab.ui.app import build, launch_options
 from tlab.ui.demo.shipped_run import demo_checkpoint, demo_run, demo_steps
@@ -1229,3 +1230,15 @@ def test_no_two_listeners_to_one_event_wait_for_their_turn(whole_page):
         if target[0] is not None  # what follows another listener has no event
     )
     assert [target for target, count in waiting.items() if count > 1] == []
+
+
+def test_after_a_divergence_no_losses_of_different_steps_are_subtracted():
+    run = Run("s", pair(), LOCAL)
+    for step in range(1, 41):
+        run.sides[0].add(record(step, 2.5))
+    for step in range(1, 9):
+        run.sides[1].add(record(step, 2500.0))
+    run.sides[1].divergence = Divergence(8, "loss", "the training loss is above max_loss = 1000")
+    run.state = DONE
+    row = re.search(r"Training loss.*?</tr>", numbers_html(run), re.DOTALL)[0]
+    assert re.findall(r"<td>(.*?)</td>", row)[-1] == "–"

@@ -78,8 +78,9 @@ def heart_words(points: Sequence[Point], text_gap: float = 0.0) -> str:
     if parted is None:
         return ""
     (closest, first), last = parted, points[-1]
+    what = "the two losses move apart" if abs(last.gap) > abs(closest.gap) else "the validation loss loses its lead"
     words = (
-        f"From step {first.step:,} on, the two losses move apart: validation minus training was "
+        f"From step {first.step:,} on, {what}: validation minus training was "
         f"{written(closest.gap, '+.2f')} at step {closest.step:,} and is {written(last.gap, '+.2f')} at step "
         f"{last.step:,}."
     )

@@ -547,3 +547,9 @@ def test_the_looks_at_a_first_step_are_known_by_their_seeds():
     run = with_starts(made(), lambda _: [PLAIN, PLAIN])
     seed = run.sides[0].training.seed
     assert sorted(looks_at_start(run.sides[0])) == [seed + more for more in range(5)]
+
+
+def test_two_sides_with_about_the_same_loss_are_compared_with_a_guess_together():
+    run = validated(made(), 3.2471, 3.2474)
+    run.baselines = {UNIFORM: 3.81, FREQUENCIES: 3.24, PAIRS: 2.32}
+    assert "Both are about that of a guess by token frequencies (3.24)" in verdict(run)

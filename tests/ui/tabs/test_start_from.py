@@ -33,6 +33,7 @@ from tlab.ui.studies.five_seeds import seeds_study, why_not
 from tlab.ui.studies.studies import Studies
 from tlab.ui.studies.tuning import why_not_tuned
 from tlab.ui.tabs.compare.view import have_several_tokenizers
+from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.train.tab import TrainTab
 from tlab.ui.tabs.train.view import numbers_html, run_words
 from tlab.ui.visit import COOKIE
@@ -326,3 +327,10 @@ def test_more_seeds_of_the_comparison_begin_with_the_same_weights(lab, first, pa
     assert len(study.outcomes) == 2 and max(begun) < first_losses(first)[0] - 0.5
     assert study.job == job_from_json(job_as_json(study.job))
     assert study.job.starts[0].tokenizer == job_from_json(job_as_json(study.job)).starts[0].tokenizer
+
+
+def test_a_run_that_was_opened_by_a_link_is_in_the_list_of_models_of_whoever_opened_it(lab, first):
+    choice = ModelChoice(lab.tab.runs, gr.State(None))
+    assert first.id not in [one for _, one in choice.choices(OTHER)]
+    assert choice.choices(OTHER, first.id)[0] == (f"The run of the link: {first.name}", first.id)
+    assert [one for _, one in choice.choices(ME, first.id)].count(first.id) == 1

@@ -1,4 +1,4 @@
-// The page by keyboard: few stops and a shortcut to Start, and the focus where the next step is.
+// The page by keyboard: few stops, a shortcut to Start or Generate, and the focus where the next step is.
 () => {
   const shown = element => element && element.offsetParent;
   const usable = element => shown(element) && !element.disabled;
@@ -35,11 +35,13 @@
   let last = "";
   addEventListener("keydown", event => {
     last = event.key;
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && usable(button("start"))) {
+    const asks = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+    const begins = asks && ["start", "write"].map(button).find(usable);
+    if (begins) {
       event.preventDefault();
       event.stopPropagation();
-      button("start").click();
-      button("start").focus({ preventScroll: true });
+      begins.click();
+      begins.focus({ preventScroll: true });
     } else if (passing.includes(event.key) && event.target.role === "combobox") {
       event.stopPropagation();
     }

@@ -319,7 +319,7 @@ def gap_words(run: Run, step: int, a: float, b: float) -> str:
     gap = abs(b - a)
     after = f"After {several(step, 'step')}"
     beside = f" {high.letter}'s is {guesses_words(max(a, b), run.baselines)}." if run.baselines else ""
-    if run.baselines and min(a, b) > run.baselines[UNIFORM] + SAME:
+    if run.baselines and (gap < SAME or min(a, b) > run.baselines[UNIFORM] + SAME):
         beside = f" Both are {guesses_words(min(a, b), run.baselines)}."
     if gap < SEED_GAP:
         learned = not run.baselines or max(a, b) < run.baselines[FREQUENCIES] - SAME
@@ -340,9 +340,10 @@ def few_tokens_words(job: Job, bytes_per_token: float | None) -> str:
     tokens = round(len(utf8(job.text[validation_start(job.text) :])) / bytes_per_token)
     if tokens >= FEW_TOKENS:
         return ""
+    what = "another loss, and another difference" if len(job.plans) > 1 else "another loss"
     return (
-        f"The validation part of this text has {tokens:,} tokens: another part of it would give another loss, and "
-        "another difference, which no seed shows."
+        f"The validation part of this text has {tokens:,} tokens: another part of it would give {what}, which no seed "
+        "shows."
     )
 
 

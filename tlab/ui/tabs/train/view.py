@@ -231,7 +231,9 @@ def numbers_html(run: Run) -> str:
 
     Losses after different numbers of steps have none here: the sentence compares them at the last common one.
     """
-    same_steps = len({side.training.steps for side in run.sides}) == 1
+    same_steps = len({side.training.steps for side in run.sides}) == 1 and not any(
+        side.divergence for side in run.sides
+    )
     rows = []
     # What a shipped run took, it took on another machine.
     left_out = {*(TIMES if is_shipped(run) else ()), *(() if has_answers(run) else (ANSWERS,))}
@@ -320,7 +322,8 @@ def run_words(run: Run, place: Place | None, kept: bool = True) -> str:
         left = f", {duration(math.ceil(seconds))} left" if seconds else ""
         parts.append(f"Step {run.step:,} of {run.steps:,} on {text}{left}.")
     elif run.state == PAUSED:
-        paused = f"Paused at step {run.step:,}. Resume goes on exactly as if it had never paused."
+        going_on = "Resume and One step go on with its own settings, exactly as if it had never paused"
+        paused = f"Paused at step {run.step:,}. {going_on}."
         parts.append(run.note or paused)
     elif run.state == DIVERGED:
         parts.append("Try a lower learning rate, a longer warm-up, or another norm.")

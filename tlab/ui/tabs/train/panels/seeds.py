@@ -37,7 +37,7 @@ class SeedsPanel:
             self.button = gr.Button("Repeat with 5 seeds", elem_id="repeat-seeds")
             self.stop = gr.Button("Stop the repeats", elem_id="stop-seeds", visible=False)
         self.clock = gr.Timer(SECONDS_BETWEEN_CARDS, active=False)
-        self.ended = gr.State(0)  # runs of the study that the pictures show
+        self.ended = gr.State(0)  # runs of the study that the pictures show, and one more once its words are there
 
     def connect(self, run_id: gr.State, pictures: dict[gr.HTML, Callable[[str, Run], Any]]) -> list[Dependency]:
         """`pictures` are what else shows the seeds of a run: component -> its value for a session.
@@ -80,8 +80,9 @@ class SeedsPanel:
         """While a study trains: how far it is; and the other pictures, where another run has ended."""
         session, run = visit_of(request).session, self.run_of(run_id)
         study = self.study_of(session, run)
+        is_over = study is not None and not study.active  # read first: what ends meanwhile is shown by the next tick
         updates = self.shown(session, run)
-        now = len(study.outcomes) if study else 0
+        now = len(study.outcomes) + is_over if study else 0
         if now == ended:
             return updates
         pictures = {picture: value_of(session, run) for picture, value_of in self.pictures.items()}
