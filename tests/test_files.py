@@ -1,6 +1,7 @@
 """Files: written whole or not at all, by whoever lives; and known again by their checksums."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from safetensors import safe_open
 
 import tlab.files
+from tlab import Trainer, generate, generate_samples
 from tlab.files import (
     SUMS_NAME,
     DamagedFileError,
@@ -23,6 +25,7 @@ from tlab.files import (
     with_checksums,
     write_atomically,
 )
+from tlab.inside import probe
 
 
 @pytest.fixture
@@ -190,3 +193,24 @@ def test_damaged_checksums_are_no_reason_to_stop(summed, content):
     with with_checksums(summed, ["a.csv"]):
         (summed / "a.csv").write_bytes(b"new\n")
     check_file(summed / "a.csv")
+
+
+FOLDER = Path("runs") / "first"
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda: generate(FOLDER, "a"), "checkpoint = 'runs/first' is where something lies; give what Checkpoint.load"),
+        (lambda: generate_samples(str(FOLDER), None, "a", samples=2), "model = 'runs/first' is where"),
+        (lambda: probe("lens", str(FOLDER), "ab"), "give what Checkpoint.load('runs/first') reads from there"),
+        (lambda: Trainer.resume(FOLDER, None), "checkpoint = 'runs/first' is where"),
+        (
+            lambda: Trainer(None, None, "names"),
+            "corpus = 'names' is where something lies; give what load_corpus('names')",
+        ),
+    ],
+)
+def test_whoever_gives_a_place_where_what_lies_there_is_wanted_is_told_what_reads_it(ask, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        ask()

@@ -195,3 +195,19 @@ def as_csv(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows([columns, *rows])
     return file.getvalue()
+
+
+def refuse_place(name: str, value: object, reader: str) -> None:
+    """Refuse a path or a name where what lies there is wanted.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        reader: the call that reads it, such as "Checkpoint.load".
+
+    Raises:
+        TypeError: it is a string or a path.
+    """
+    if isinstance(value, (str, os.PathLike)):
+        place = os.fspath(value)
+        raise TypeError(f"{name} = {place!r} is where something lies; give what {reader}({place!r}) reads from there")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tlab.config import Config, option
+from tlab.files import refuse_place
 from tlab.nn.decoder import Decoder
 from tlab.nn.loss import softmax
 from tlab.nn.model import Transformer
@@ -307,7 +308,25 @@ def generate_samples(
     generator of its own, with seed + i: so it is the text that `generate` writes with that seed, however many are
     written beside it. (But for rounding: products of several rows may add up in another order than those of one. That
     moves a draw from one token to its neighbour about once in a million tokens.)
+
+    Args:
+        model: `checkpoint.model()` of a trained model, or one that is being trained.
+        tokenizer: its own.
+        prompt: at least one character; each text begins with it.
+        samples: how many texts.
+        max_new_tokens: of each text; this and the others are those of `generate`.
+        temperature: see `generate`.
+        top_k: see `generate`.
+        top_p: see `generate`.
+        repetition_penalty: see `generate`.
+        seed: of the first text; each later one has the next.
+
+    Raises:
+        TypeError: a folder where a model is wanted.
+        UnknownCharacterError: the prompt has characters that the model's vocabulary has not.
+        ValueError: an empty prompt or a setting out of range. Raised at once, not at the first token.
     """
+    refuse_place("model", model, "Checkpoint.load")
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     for name, value, least in (("max_new_tokens", max_new_tokens, 0), ("samples", samples, 1), ("seed", seed, 0)):
         if not (isinstance(value, numbers.Integral) and value >= least):
@@ -356,9 +375,11 @@ def generate(
         an iterator of `Token`: its id, its text, and how it was chosen.
 
     Raises:
+        TypeError: a folder where a checkpoint is wanted.
         UnknownCharacterError: the prompt has characters that the model's vocabulary has not.
         ValueError: an empty prompt or a setting out of range. Raised at once, not at the first token.
     """
+    refuse_place("checkpoint", checkpoint, "Checkpoint.load")
     return generate_tokens(
         checkpoint.model(),
         checkpoint.tokenizer,

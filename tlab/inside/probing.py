@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from tlab.config import Config
+from tlab.files import refuse_place
 from tlab.inside.pictures import PictureKind
 from tlab.inside.tables import ProbeTable
 from tlab.nn.model import Trace, Transformer
@@ -182,10 +183,13 @@ def probe(name: str, checkpoint: Checkpoint, text: str, corpus: Corpus | None = 
         options: the fields of the probe's class.
 
     Raises:
+        TypeError: a folder where a checkpoint is wanted.
         UnknownKeyError: no such probe.
         ConfigError: no such option, or one out of its range.
         ProbeError: the probe has no meaning for this model or text.
     """
+    refuse_place("checkpoint", checkpoint, "Checkpoint.load")
+    refuse_place("corpus", corpus, "load_corpus")
     asked = PROBES[name].from_json(options)
     rows = asked.rows(Subject(checkpoint, text, corpus))
     return ProbeTable(rows, PROBES.entries[name].label, asked.units, asked.picture)

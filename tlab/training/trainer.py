@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tlab.config import ConfigError
 from tlab.cost import rough_forward_flops
+from tlab.files import refuse_place
 from tlab.nn.config import ModelConfig
 from tlab.nn.loss import CrossEntropy, LabelSmoothing, ZLoss
 from tlab.nn.model import Transformer, first_nonfinite
@@ -139,6 +140,7 @@ class Trainer:
         compute: ComputeConfig = ComputeConfig(),  # noqa: B008, frozen
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
+        refuse_place("corpus", corpus, "load_corpus")
         check_fit(config, corpus)
         self.config = config
         self.train_config = train_config
@@ -375,9 +377,12 @@ class Trainer:
         With `compute` it goes on in another way than before, which other last bits may come of.
 
         Raises:
+            TypeError: a folder or a name where a checkpoint or a corpus is wanted.
             CheckpointError: the corpus is not the text that the checkpoint was trained on, or the checkpoint was
                 saved without its optimizer state.
         """
+        refuse_place("checkpoint", checkpoint, "Checkpoint.load")
+        refuse_place("corpus", corpus, "load_corpus")
         trained_on = checkpoint.corpus
         if corpus.sha256 != trained_on["sha256"] or corpus.tokenizer != checkpoint.tokenizer:
             raise CheckpointError(
