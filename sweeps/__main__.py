@@ -138,7 +138,7 @@ class RunArgs:
         def announce(plan: SweepPlan) -> None:
             how = f"{execution.backend}, {execution.jobs} at once"
             print(f"{console.plan_summary(plan)}; {how}; results in {store.folder}", flush=True)
-            if note := console.notes_on_steps(plan):
+            for note in filter(None, (console.notes_on_steps(plan), console.note_on_earlier(plan))):
                 print(note, file=sys.stderr)
 
         return run_sweep(grid, store, execution, command=["python", "-m", "sweeps", *argv], announce=announce, **again)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeps.grid.fields import REPLICATE
 from sweeps.grid.grid import Grid
-from sweeps.results.labels import configuration_name
+from sweeps.results.labels import axis_name, configuration_name
 from sweeps.results.summary import configurations
 from sweeps.results.table import Table, differing_fields, in_one_unit
 from sweeps.run.driver import SweepResult
@@ -19,7 +19,7 @@ from sweeps.store.folder import Store
 from sweeps.store.lock import holder_of
 from sweeps.store.record import FAILURES, STATUSES
 from tlab.files import damaged_files
-from tlab.wording import duration, several
+from tlab.wording import duration, listed, several
 
 WHAT_FAILED = ("status", "error_type", "error_message")  # of a record
 MAX_LISTED = 20  # of configurations, or of failures; all are in cells.csv
@@ -73,6 +73,17 @@ def levels_in_words(values: Sequence[Any]) -> str:
 def notes_on_steps(plan: SweepPlan) -> str:
     trainings = [cell.train for cell in plan.wanted]
     return "\n".join(filter(None, [warmup_words(trainings), no_curve_words(trainings)]))
+
+
+def note_on_earlier(plan: SweepPlan) -> str:
+    """That the folder has cells that were not asked for now, and which settings differ by them; else nothing."""
+    others = len(plan.cells) - len(plan.wanted)
+    if not others:
+        return ""
+    asked = differing_fields(plan.wanted, ())
+    new = [axis_name(field) for field in differing_fields(plan.cells, ()) if field not in asked]
+    what = f", which also differ in {listed(new)}" if new else ""
+    return f"The folder has {several(others, 'cell')} of earlier commands, too: its tables are of all{what}."
 
 
 def cost_summary(cost: CostEstimate, jobs: int) -> str:

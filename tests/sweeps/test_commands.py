@@ -56,6 +56,16 @@ def test_a_run_writes_the_tables_and_prints_a_ranking(words, folder, capsys):
     assert "LayerNorm" in capsys.readouterr().out
 
 
+def test_a_run_into_a_folder_with_other_cells_says_so_and_by_what_they_differ(words, folder, capsys):
+    assert main(["run", "--out", str(folder), *words]) == 0
+    assert "earlier" not in capsys.readouterr().err
+    assert main(["run", "--out", str(folder), *words, "--set", "weight_decay=0.3"]) == 0
+    told = "The folder has 1 cell of earlier commands, too: its tables are of all, which also differ in weight decay."
+    assert told in capsys.readouterr().err
+    assert main(["run", "--out", str(folder), *words, "--set", "weight_decay=0.3,0.5"]) == 0
+    assert "1 cell of earlier commands, too: its tables are of all." in capsys.readouterr().err
+
+
 def test_tlab_sweep_is_the_same_command(words, folder):
     assert tlab.cli.commands.main(["sweep", "run", "--out", str(folder), *words]) == 0
     assert len(rows_of(folder)) == 1
