@@ -9,7 +9,7 @@ from support import tiny
 from tlab.inside.interventions import Part, parts_of
 from tlab.inside.probes.gradients import parameter_part
 from tlab.nn.model import Transformer
-from tlab.wording import head_name, layer_name, part_name, short_number
+from tlab.wording import head_name, layer_name, part_name, sentence, short_number
 
 ROOT = Path(__file__).parents[1]
 NAMING = {"tlab/wording.py", "tlab/ui/widgets/common.js"}  # the two that turn an index into a name
@@ -57,3 +57,16 @@ def test_a_short_number_has_three_digits_and_a_power_of_ten_only_where_it_is_sho
 
 def test_a_short_number_can_have_fewer_digits():
     assert (short_number(0.000119, 2), short_number(2.4479, 2)) == ("1.2e-4", "2.4")
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        ("the text holds an unknown character", "The text holds an unknown character."),
+        ("steps = 0: must be 1 or more", "steps = 0: must be 1 or more."),
+        ("Which one?", "Which one?"),
+        ("", ""),
+    ],
+)
+def test_an_error_is_a_sentence_that_others_can_follow(words, whole):
+    assert sentence(words) == whole

@@ -140,6 +140,16 @@ PLAIN = [
 ]  # fmt: skip
 
 
+def sentence(words: str) -> str:
+    """An error's words as others can follow.
+
+    >>> sentence("steps = 0: must be 1 or more"), sentence("the text is empty; type one.")
+    ('steps = 0: must be 1 or more.', 'The text is empty; type one.')
+    """
+    begin = words[:1] if words.split(" ", 2)[1:2] == ["="] else words[:1].upper()  # the name of a setting stays
+    return f"{begin}{words[1:]}" + "." * (words[-1:] not in (".", "!", "?", "…", ""))
+
+
 def without_latex(text: str) -> str:
     """LaTeX as people would type it; any other text as it is, and so are bytes by their numbers.
 

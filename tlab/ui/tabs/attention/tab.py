@@ -29,7 +29,7 @@ from tlab.ui.tabs.attention import view
 from tlab.ui.tabs.model_choice import ModelChoice
 from tlab.ui.tabs.tab import Page, Services, Tab, Updates
 from tlab.ui.widgets.component import REPLACE_IF_UNTOUCHED, js_component, note_html, selection_component, words_html
-from tlab.wording import head_name
+from tlab.wording import head_name, sentence
 
 NEXT_TOKENS = 6
 MAX_CHARACTERS = 20_000  # of a text; a map reads far fewer
@@ -142,7 +142,7 @@ class AttentionTab(Tab):
         try:
             pictures = self.pictures(of, selection, read)
         except ValueError as error:  # no toast: it may be a word that is not typed to its end
-            words = f"{error} The pictures are still of the text before."
+            words = f"{sentence(str(error))} The pictures are still of the text before."
             return {**updates, self.drawn["note"]: note_html(words, "tl-old-pictures")}
         # Most of the time goes into drawing, in the browser: so it is given only what has changed.
         changed = changed_pictures(shown, now)

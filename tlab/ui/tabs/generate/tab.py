@@ -29,7 +29,7 @@ from tlab.ui.widgets.component import (
     number_field,
     selection_component,
 )
-from tlab.wording import listed, percent, several
+from tlab.wording import listed, percent, sentence, several
 
 MAX_TOKENS = 1000
 TOKENS_PER_FRAME = 6
@@ -216,7 +216,7 @@ class GenerateTab(Tab):
                 logits = self.cache.next_logits(of.checkpoint, prompt)
             steps = sampling_steps(logits, sampling, seen=seen_tokens(of.checkpoint, prompt, written))
         except ValueError as error:  # not a toast: it may be a word that is not typed to its end
-            return {"rows": [], "words": str(error), "where": where, "number": "", "place": None}
+            return {"rows": [], "words": sentence(str(error)), "where": where, "number": "", "place": None}
         value = chain_value(candidates(steps, CANDIDATES, drawn), names, where, drawn, len(logits), sampling)
         return {**value, "number": number, "place": place}
 

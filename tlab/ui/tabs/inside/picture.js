@@ -157,7 +157,8 @@ const drawHistogram = ({ rows, low, high, bar, curve, panels }) => {
     const ends = [rows[own[0]][low], 0, rows[own.at(-1)][high]];
     drawNames(context, ends.map(tickText), ends.map(along.at), area.bottom + 5, area.right + 8);
   });
-  return [`bars: ${axisName(bar)}`, `line: ${axisName(curve)}, from ${shortNumber(bent[0], 2)} to ${shortNumber(bent[1], 2)}`];
+  const [least, most] = [Math.min, Math.max].map((of) => shortNumber(of(...rows.map((row) => row[curve])), 2));
+  return [`bars: ${axisName(bar)}`, `line: ${axisName(curve)}, from ${least} to ${most}`];
 };
 
 // ------------------------------------------------------------------------------------------------ a forest plot
