@@ -329,8 +329,12 @@ def test_more_seeds_of_the_comparison_begin_with_the_same_weights(lab, first, pa
     assert study.job.starts[0].tokenizer == job_from_json(job_as_json(study.job)).starts[0].tokenizer
 
 
-def test_a_run_that_was_opened_by_a_link_is_in_the_list_of_models_of_whoever_opened_it(lab, first):
+def test_a_run_that_was_opened_by_a_link_is_in_the_list_of_models_of_whoever_opened_it(lab, first, monkeypatch):
     choice = ModelChoice(lab.tab.runs, gr.State(None))
+    monkeypatch.setattr(first, "shared", True)
+    monkeypatch.setitem(lab.tab.runs.linked, "their page", first.id)
     assert first.id not in [one for _, one in choice.choices(OTHER)]
-    assert choice.choices(OTHER, first.id)[0] == (f"The run of the link: {first.name}", first.id)
-    assert [one for _, one in choice.choices(ME, first.id)].count(first.id) == 1
+    assert choice.choices(OTHER, "their page")[0] == (f"The run of the link: {first.name}", first.id)
+    assert [one for _, one in choice.choices(ME, "my page")].count(first.id) == 1
+    monkeypatch.setattr(first, "shared", False)
+    assert first.id not in [one for _, one in choice.choices(OTHER, "their page")], "as everywhere else"

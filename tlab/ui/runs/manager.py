@@ -132,6 +132,7 @@ class Runs:
         self.waiting: deque[Run] = deque()
         self.runs: OrderedDict[str, Run] = OrderedDict()  # oldest first
         self.shown_runs: dict[str, Run] = {}  # page -> the run on its Train tab
+        self.linked: dict[str, str] = {}  # page -> the id of another visitor's run that a link opened on it last
         self.gone: OrderedDict[str, None] = OrderedDict()  # sessions that have left lately, in this order
         self.opened = OpenedModels(limits.public)  # what can be looked into beside runs
         self.archive = Archive()
@@ -236,6 +237,10 @@ class Runs:
         run = self.get(run_id)
         is_linked = run is not None and run.shared and not run.active and not run.deleted
         return run if is_linked else self.get_owned(session, run_id)
+
+    def brought(self, session: str, page: str) -> Run | None:
+        """The run of another visitor that a link opened on this page last, as long as it may be seen."""
+        return self.get_visible(session, self.linked.get(page))
 
     def shown(self, page: str) -> Run | None:
         """The run on the Train tab of a page; None for the shipped one."""

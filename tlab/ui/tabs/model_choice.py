@@ -95,7 +95,7 @@ class ModelChoice:
         except ValueError as error:
             yield {self.told: note_html(str(error))}
             return
-        updates = gr.update(choices=self.choices(visit_of(request).session), value=model.id)
+        updates = gr.update(choices=self.choices(*visit_of(request)), value=model.id)
         yield {self.told: note_html(" ".join(model.remarks)), self.list: updates, self.model_id: model.id}
 
     def read(
@@ -112,7 +112,7 @@ class ModelChoice:
     def on_select(self, model_id: str | None, request: gr.Request) -> Iterator[Updates]:
         """What there is by now, and which of it is looked at: a model that had to make room is read again."""
         session, page = visit_of(request)
-        choices = self.choices(session, model_id)
+        choices = self.choices(session, page)
         if page in self.choosing:  # whoever reads it tells the rest
             yield {self.list: gr.update(choices=choices, value=self.choosing[page])}
             return
@@ -126,8 +126,8 @@ class ModelChoice:
         of = find_model(self.runs, model_id)
         yield {self.told: note_html(of.why_not), self.list: gr.update(choices=choices, value=of.key)}
 
-    def choices(self, session: str, shown: str | None = None) -> list[tuple[str, str]]:
-        """(words, id) of all models that a visitor can look into, among them the run that their page shows."""
+    def choices(self, session: str, page: str = "") -> list[tuple[str, str]]:
+        """(words, id) of all models that a visitor can look into, with the run that a link brought to the page."""
         own = self.runs.history(session)
         own = [run for run in own if (run.id, 0) in self.runs.store]
         apart = distinguishing_words(own, [run.name for run in own])
@@ -135,9 +135,9 @@ class ModelChoice:
             (f"Your run: {run.name} ({words})" if words else f"Your run: {run.name}", run.id)
             for run, words in zip(own, apart, strict=True)
         ]
-        linked = self.runs.get(shown)
-        if linked is not None and linked not in own and (linked.id, 0) in self.runs.store:  # of another visitor
-            named.insert(0, (f"The run of the link: {linked.name}", linked.id))
+        brought = self.runs.brought(session, page)
+        if brought is not None and (brought.id, 0) in self.runs.store:
+            named.insert(0, (f"The run of the link: {brought.name}", brought.id))
         return [*named, *map(self.opened_choice, list(self.opened.places)), *shipped_choices()]
 
     def opened_choice(self, model_id: str) -> tuple[str, str]:

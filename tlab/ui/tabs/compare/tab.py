@@ -107,7 +107,7 @@ class CompareTab(Tab):
     def comparable(self, visit: Visit) -> dict[str, Run]:
         """The runs that a page may look at."""
         presets = self.train.looked_at.get(visit.page, [DEMO_PRESET])
-        return comparable_runs(self.runs, visit.session, self.train.linked.get(visit.page), presets)
+        return comparable_runs(self.runs, visit.session, self.runs.linked.get(visit.page), presets)
 
     def hidden(self, visit: Visit, choices: dict[str, bool]) -> list[str]:
         """The ids of the runs whose curves are not drawn."""

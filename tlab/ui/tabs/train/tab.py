@@ -99,7 +99,6 @@ class TrainTab(Tab):
         self.seeds = SeedsPanel(self.studies)
         self.rests: dict[str, float] = {}  # page -> until when it has enough to draw
         self.looked_at: dict[str, list[Preset]] = {}  # page -> all whose shipped runs it saw, the latest last
-        self.linked: dict[str, str] = {}  # page -> the run of another visitor that a link opened on it last
         self.rates = RatesPanel(self.studies, self.controls)
 
     def keeps(self, session: str) -> bool:
@@ -111,7 +110,7 @@ class TrainTab(Tab):
         self.studies.forget(session)
 
     def leave(self, page: str) -> None:
-        for known in (self.looked_at, self.linked, self.rests):
+        for known in (self.looked_at, self.runs.linked, self.rests):
             known.pop(page, None)
 
     def build(self, page: Page) -> None:
@@ -578,7 +577,7 @@ class TrainTab(Tab):
         before = self.looked_at.get(visit.page, [])
         self.looked_at[visit.page] = [*(other for other in before if other is not preset), preset]
         if run is not None and run.session != visit.session:
-            self.linked[visit.page] = run.id
+            self.runs.linked[visit.page] = run.id
         return self.shipped_frame(visit.session, preset) if run is None else self.frame(run, visit.session)
 
     def frame(self, run: Run, session: str) -> Updates:
