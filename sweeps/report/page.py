@@ -23,6 +23,7 @@ from sweeps.report.result_sections import (
 from sweeps.report.sentences import (
     basis_sentence,
     comparison_sentence,
+    count_tests,
     estimate_in_words,
     headline,
     interactions_sentence,
@@ -40,8 +41,8 @@ from tlab.wording import several
 
 REPORT, COMPARISONS_TABLE, FIGURES = "report.html", "comparisons.csv", "figures"
 FILTERS = (
-    *(basis_sentence, cell_name, colour_of, comparison_sentence, configuration_name, estimate_in_words),
-    *(interval_plot, intervals_sentence, reach_of, several, subtraction, verdict_name),
+    *(basis_sentence, cell_name, colour_of, comparison_sentence, configuration_name, count_tests),
+    *(estimate_in_words, interval_plot, intervals_sentence, reach_of, several, subtraction, verdict_name),
 )
 """Functions that the templates call, as value|function(further arguments)."""
 

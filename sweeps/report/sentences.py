@@ -216,9 +216,14 @@ def comparison_sentences(found: Sequence[LevelComparison], margin: float, unit: 
     return sentences
 
 
+def count_tests(judged: Sequence[LevelComparison]) -> int:
+    """How many of these Holm's correction is over: one seed is no test."""
+    return sum(one.estimate.n > 1 for one in judged)
+
+
 def intervals_sentence(judged: Sequence[LevelComparison]) -> str:
     """How an interval and the words beside it belong together; nothing where no more than one could be tested."""
-    num_tests = sum(one.estimate.n > 1 for one in judged)
+    num_tests = count_tests(judged)
     if num_tests < 2:
         return ""
     return (

@@ -79,10 +79,12 @@ def choose_model(page, tab: str, name: str) -> None:
     page.locator(f"#{tab}-note").get_by_text(f"the shipped run “{name}”").wait_for()
 
 
-def generate_text(page, *texts: str) -> None:
-    """Press Generate, and wait until each of `texts` is another one, of 300 tokens; by default that of A."""
+def generate_text(page, *texts: str, ask=lambda page: page.click("#write")) -> None:
+    """Press Generate, or `ask` otherwise, and wait until each of `texts` is another one, of 300 tokens; by default that
+    of A.
+    """
     page.evaluate("document.querySelectorAll('.tl-token').forEach(token => (token.dataset.before = ''))")
-    page.click("#write")
+    ask(page)
     for text in texts or ["#written-text"]:
         new = f"document.querySelectorAll('{text} .tl-token:not([data-before])')"
         page.wait_for_function(f"{new}.length === 300")

@@ -1,5 +1,6 @@
 """The Inside tab in a real browser: alive on load, one click a probe, and nothing that is typed becomes markup."""
 
+import csv
 import re
 from xml.etree import ElementTree
 
@@ -42,6 +43,18 @@ def test_a_probe_is_two_clicks_and_shows_its_own_options(visit):
     page.fill("#probe-says-neuron input", "7")
     page.keyboard.press("Tab")
     page.wait_for_function("before => document.querySelector('#inside-table').textContent !== before", arg=before)
+
+
+def test_the_key_of_a_histogram_has_the_ends_of_its_curve(visit):
+    page = inside(visit)
+    choose(page, "Neurons", "Activation input histogram")
+    key = page.locator("#inside-picture .tl-key").get_by_text("line: ").inner_text()
+    least, most = (float(word.replace("−", "-")) for word in re.findall(r"[−\d.]+", key.partition("from")[2]))
+    with page.expect_download() as download:
+        page.locator("#inside-picture").get_by_role("button", name="CSV").click()
+    with open(download.value.path(), encoding="utf-8", newline="") as file:
+        curve = [float(row["curve"]) for row in csv.DictReader(file)]
+    assert (least, most) == (float(f"{min(curve):.2g}"), float(f"{max(curve):.2g}"))
 
 
 def test_the_slider_shows_an_earlier_model(visit):

@@ -1,6 +1,6 @@
 """The page by keyboard, and a page whose server is away."""
 
-from browsing import choose_preset, open_tab, set_number, settle, start, wait_for_state
+from browsing import choose_preset, generate_text, open_tab, set_number, settle, start, wait_for_state
 from support import GRADIO
 from tlab.ui.settings.presets import PRESETS
 
@@ -107,7 +107,4 @@ def test_control_and_enter_in_a_prompt_writes_a_text(visit):
     page = visit()
     open_tab(page, "Generate")
     settle(page)
-    page.evaluate("document.querySelectorAll('.tl-token').forEach(token => (token.dataset.before = ''))")
-    page.locator("#write").wait_for()
-    page.locator("textarea:visible").first.press("Control+Enter")
-    page.wait_for_function("document.querySelectorAll('#written-text .tl-token:not([data-before])').length === 300")
+    generate_text(page, ask=lambda page: page.locator("textarea:visible").first.press("Control+Enter"))

@@ -125,7 +125,7 @@ def share_queue(demo: gr.Blocks) -> None:
     """
     demo.queue(max_size=QUEUE_SHARE.everybody, api_open=False)
     queue = demo._queue
-    queue.sleep_when_free = SECONDS_BETWEEN_POLLS
+    queue.sleep_when_free = max(queue.sleep_when_free, SECONDS_BETWEEN_POLLS)
     queue.progress_update_sleep_when_free = SECONDS_BETWEEN_PROGRESS
     push = queue.push
 

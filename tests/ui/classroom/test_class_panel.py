@@ -158,13 +158,19 @@ def test_dots_that_would_hide_each_other_are_stacked_and_one_far_out_squeezes_no
     assert "further out than their dots: +5.0000" in page
 
 
+def run_of_90_steps(panel, seat, begun_at):
+    """A run of the first student with more steps than the class has."""
+    plans = tuple(plan._replace(training=dataclasses.replace(plan.training, steps=90)) for plan in seat.job.plans)
+    run = ended_run("page student1", seat.job._replace(plans=plans), (2.0, 2.5), begun_at)
+    panel.train.runs.runs[run.id] = run
+    return run
+
+
 def test_a_run_with_other_settings_is_said_not_to_count_and_why(panel, taught):
     asked = {"role": "student", "code": taught["code"]}
     of_student(panel, taught, 1, winner="A", by="0.2")
     seat = panel.classroom.join(taught["code"], "page student1")
-    plans = tuple(plan._replace(training=dataclasses.replace(plan.training, steps=90)) for plan in seat.job.plans)
-    other = ended_run("page student1", seat.job._replace(plans=plans), (2.0, 2.5), seat.answer.predicted_at + 1)
-    panel.train.runs.runs[other.id] = other
+    other = run_of_90_steps(panel, seat, seat.answer.predicted_at + 1)
     page = panel.on_ask(asked, student_number(1))[panel.panel]
     assert "Your last run does not count (Steps 90 instead of 20): put the settings in place again" in page
     assert 'data-class-act="setup"' in page
@@ -369,10 +375,8 @@ def test_an_ended_class_is_closed_to_its_teacher_and_its_students(panel, taught)
 def test_who_has_a_run_of_another_question_is_told_to_stop_it(panel, taught, state, words):
     of_student(panel, taught, 1, winner="A", by="0.2")
     seat = panel.classroom.join(taught["code"], "page student1")
-    plans = tuple(plan._replace(training=dataclasses.replace(plan.training, steps=90)) for plan in seat.job.plans)
-    other = ended_run("page student1", seat.job._replace(plans=plans), (2.0, 2.5), seat.answer.predicted_at - 1)
+    other = run_of_90_steps(panel, seat, seat.answer.predicted_at - 1)
     other.state = state
-    panel.train.runs.runs[other.id] = other
     page = panel.on_ask({"role": "student", "code": taught["code"]}, student_number(1))[panel.panel]
     del panel.train.runs.runs[other.id]
     assert f"{words} has other settings than the class: press Stop, put its settings in place, and press Start." in page

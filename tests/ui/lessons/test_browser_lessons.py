@@ -52,16 +52,20 @@ class Reader:
         title = all_lessons()[lesson].steps[number - 1].title
         self.page.locator("#learn-page h2").get_by_text(title, exact=True).wait_for()
 
+    def wait_for_settings(self, step) -> None:
+        """Until those of a step's task are in place."""
+        self.page.wait_for_function(
+            "steps => document.querySelector('#field-steps input')?.value === String(steps)",
+            arg=step.task.settings["steps"],
+        )
+        settle(self.page)
+
     def do(self, step) -> None:
         """What a task asks for, on its own tab, and back."""
         self.press("[data-lesson-do]")
         self.page.locator("#lesson-strip .tl-guide").wait_for()
         if isinstance(step.task, TrainTask):
-            self.page.wait_for_function(
-                "steps => document.querySelector('#field-steps input')?.value === String(steps)",
-                arg=step.task.settings["steps"],
-            )
-            settle(self.page)
+            self.wait_for_settings(step)
             self.press("#start")
             if isinstance(step.task, SeedsTask):
                 wait_for_state(self.page, "done")
@@ -287,16 +291,13 @@ def test_after_a_reload_on_another_tab_the_strip_learns_that_its_run_has_ended(v
         if step.choices:
             reader.answer(step)
         reader.press(f".tl-lesson-ways [data-lesson-step='{number + 1}']:enabled")
-    in_place = f"document.querySelector('#field-steps input')?.value === '{step.task.settings['steps']}'"
     reader.press("[data-lesson-do]")
     page.locator("#lesson-strip .tl-guide").wait_for()
-    page.wait_for_function(in_place)
-    settle(page)
+    reader.wait_for_settings(step)
     open_beside(page, url)
     page.reload()
     page.get_by_role("tab", name="Train", selected=True).wait_for()
     page.locator("#lesson-strip .tl-guide").wait_for()
-    page.wait_for_function(in_place)
-    settle(page)
+    reader.wait_for_settings(step)
     reader.press("#start")
     page.wait_for_selector(DONE)

@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from tlab.ui.listening import QUIET
+from tlab.ui.widgets.component import script_code
 
 SCRIPTS = Path(__file__).parent
 SKIP = '<button type="button" class="tl-skip">Skip to Start</button>'
@@ -18,7 +19,7 @@ AWAY = """<p id="server-away" class="tl-card tl-notice" role="alert" hidden>
 The server does not answer. What you see is the last that came of it. The page looks for the server every two seconds,
 and goes on by itself: there is no need to reload it.</p>"""
 
-IN_HEAD = f"<script>{(SCRIPTS / 'seconds.js').read_text('utf-8')}</script>"  # before any script of Gradio's runs
+IN_HEAD = f"<script>{script_code(['page/seconds'])}</script>"  # before any script of Gradio's runs
 
 
 def connect(demo: gr.Blocks) -> None:

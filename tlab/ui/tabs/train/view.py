@@ -231,9 +231,7 @@ def numbers_html(run: Run) -> str:
 
     Losses after different numbers of steps have none here: the sentence compares them at the last common one.
     """
-    same_steps = len({side.training.steps for side in run.sides}) == 1 and not any(
-        side.divergence for side in run.sides
-    )
+    lengths = {side.training.steps if side.divergence is None else side.step for side in run.sides}
     rows = []
     # What a shipped run took, it took on another machine.
     left_out = {*(TIMES if is_shipped(run) else ()), *(() if has_answers(run) else (ANSWERS,))}
@@ -243,7 +241,7 @@ def numbers_html(run: Run) -> str:
         cells = ["–" if value is None else measured(value, specification) for value in values]
         if len(run.sides) > 1:
             a, b = values
-            if a is None or b is None or ("loss" in name and not same_steps):
+            if a is None or b is None or ("loss" in name and len(lengths) > 1):
                 cells.append("–")
             else:
                 cells.append(measured(b - a, f"+{specification}"))
