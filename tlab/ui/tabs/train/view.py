@@ -320,7 +320,7 @@ def run_words(run: Run, place: Place | None, kept: bool = True) -> str:
         left = f", {duration(math.ceil(seconds))} left" if seconds else ""
         parts.append(f"Step {run.step:,} of {run.steps:,} on {text}{left}.")
     elif run.state == PAUSED:
-        going_on = "Resume and One step go on with its own settings, exactly as if it had never paused"
+        going_on = "Resume and One step go on with the settings of this run, exactly as if it had never paused"
         paused = f"Paused at step {run.step:,}. {going_on}."
         parts.append(run.note or paused)
     elif run.state == DIVERGED:
